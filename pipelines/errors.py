@@ -1,0 +1,71 @@
+"""What can go wrong, as exceptions whose message tells the user what to do about it.
+
+The command line prints the message on stderr and exits with 1; the server answers it as
+``application/problem+json``. Nothing else in the project formats errors.
+"""
+
+
+class OpinionLensError(Exception):
+    """Base of every error that a user can cause or repair."""
+
+
+class SettingsError(OpinionLensError):
+    """``conf/``, ``.env`` or an ``OLENS_*`` variable holds something that cannot be used."""
+
+
+class DataError(OpinionLensError):
+    """A data file is missing, unreadable or not what its declaration says."""
+
+
+class InputError(OpinionLensError):
+    """A text, or a parameter of a single call, cannot be used."""
+
+
+class MissingExtraError(OpinionLensError):
+    """A command needs packages that this installation does not have."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"This command needs the package {package!r}, which is not installed. "
+            f"Install it with: pip install 'opinionlens[{extra}]'"
+        )
+
+
+class TrainingError(OpinionLensError):
+    """A run or a study cannot be carried out."""
+
+
+class ModelError(OpinionLensError):
+    """A model cannot be used."""
+
+
+class ModelNotFoundError(ModelError):
+    """No such model in the tracking store, the registry or the cache."""
+
+
+class ModelInUseError(ModelError):
+    """The active model cannot be removed."""
+
+
+class CorruptModelError(ModelError):
+    """A model's files are not those its manifest lists."""
+
+
+class UnsafeModelError(ModelError):
+    """Loading the model could execute code, so it was refused."""
+
+
+class StorageError(OpinionLensError):
+    """The disk is full or a folder cannot be written."""
+
+
+class RegistryError(OpinionLensError):
+    """The model registry did not do what was asked."""
+
+
+class RegistryUnavailableError(RegistryError):
+    """The model registry did not answer."""
+
+
+class RegistryAuthError(RegistryError):
+    """The model registry refused the credentials."""

@@ -1,0 +1,276 @@
+"""Settings: ``conf/settings.toml``, ``.env`` and ``OLENS_*`` variables -> one frozen object.
+
+The defaults stand here, so an installation without any ``conf/`` folder works. A file or a
+variable changes single values. ``OLENS_ENV`` chooses the environment of the file (``local`` by
+default, ``stage``, ``prod``), ``OLENS_ROOT`` the project folder; ``OLENS_SERVING__PORT=9000``
+sets ``port`` in ``[serving]``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar, get_type_hints
+
+import msgspec
+
+from pipelines.errors import SettingsError
+
+SECRET_KEYS: Final = frozenset({"registry_password", "admin_token"})
+
+# Variables with our prefix that are not settings: where to look, and switches of the test suite.
+NOT_SETTINGS: Final = frozenset({"env", "root", "real_data", "require_all"})
+
+T = TypeVar("T")
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the settings sections: immutable, and an unknown key is an error."""
+
+
+class Paths(_Section):
+    """Folders; relative ones count from the project folder."""
+
+    raw: Path = Path("data/raw")
+    sample: Path = Path("data/sample")
+    prepared: Path = Path("data/prepared")
+    features: Path = Path("data/features")
+    reports: Path = Path("data/reports")
+    models: Path = Path("models")
+
+
+class MLflow(_Section):
+    """Where runs are tracked and models are registered."""
+
+    tracking_uri: str = "sqlite:///mlruns/mlflow.db"
+    registry_uri: str = ""
+    """Empty: the registry of the tracking store."""
+    registry_username: str = ""
+    registry_password: str = ""
+    experiment: str = "opinionlens"
+    timeout: float = 10.0
+    """Seconds that a remote server has to answer."""
+
+
+class Optuna(_Section):
+    """Where studies are kept."""
+
+    storage: str = "sqlite:///mlruns/optuna.db"
+
+
+class Serving(_Section):
+    """The web service."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    admin_token: str = ""
+    """Bearer token for changing models; empty: `olens serve` makes one and prints it."""
+    max_text_length: int = 100_000
+    """Characters of one text."""
+    max_batch_size: int = 10_000
+    """Texts of one batch."""
+    max_body_size: int = 20_000_000
+    """Bytes of one request body."""
+
+
+class Settings(_Section):
+    """Everything that `conf/` and the environment say, validated."""
+
+    root: Path
+    env: str = "local"
+    paths: Paths = Paths()
+    mlflow: MLflow = MLflow()
+    optuna: Optuna = Optuna()
+    serving: Serving = Serving()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One value and where it came from, as `olens config show` lists it."""
+
+    key: str
+    value: str
+    source: str
+
+
+def find_root(start: Path | None = None, environ: Mapping[str, str] = os.environ) -> Path:
+    """The project folder: ``OLENS_ROOT``, else the nearest parent with ``conf/``, else `start`."""
+    if named := environ.get("OLENS_ROOT"):
+        root = Path(named).resolve()
+        if not root.is_dir():
+            raise SettingsError(f"OLENS_ROOT={named}: there is no such folder")
+        return root
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "conf" / "params.yaml").is_file():
+            return folder
+    return start
+
+
+def load_settings(root: Path | None = None) -> Settings:
+    """Read the settings of the project in `root`.
+
+    Raises
+    ------
+    SettingsError
+        Naming the key, the value and the file or variable it came from.
+    """
+    return _load(root or find_root())[0]
+
+
+def describe_settings(root: Path | None = None) -> list[Setting]:
+    """Every setting with its value (secrets masked) and its source."""
+    settings, sources = _load(root or find_root())
+    listed = []
+    for key, value in _leaves(settings):
+        secret = key.rpartition(".")[2] in SECRET_KEYS and value
+        listed.append(Setting(key, "********" if secret else str(value), sources.get(key, "default")))
+    return listed
+
+
+def convert(value: object, target: type[T], describe: Mapping[str, str], where: str) -> T:
+    """Turn plain data into the typed `target`, or say which key of which file is wrong.
+
+    `describe` maps dotted keys to where they came from; `where` is used for the others.
+    """
+    try:
+        return msgspec.convert(value, target, strict=False, dec_hook=_decode_path)
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at `$")
+        key = path.rstrip("`").lstrip(".")
+        if "unknown field" in reason:
+            unknown = reason.partition("unknown field ")[2].strip("`")
+            key = f"{key}.{unknown}".lstrip(".")
+            reason = "there is no such key"
+        found = _lookup(value, key)
+        shown = "" if found is None or key.rpartition(".")[2] in SECRET_KEYS else f" = {found!r}"
+        raise SettingsError(f"{describe.get(key, where)}: {key or 'the file'}{shown}: {reason}") from None
+
+
+def _load(root: Path) -> tuple[Settings, dict[str, str]]:
+    values, sources = _read(root)
+    _keep_text(values, Settings)
+    settings = convert(values, Settings, sources, str(root / "conf" / "settings.toml"))
+    paths = msgspec.structs.replace(
+        settings.paths, **{k: root / v for k, v in msgspec.structs.asdict(settings.paths).items()}
+    )
+    for key in ("raw", "sample"):
+        if (source := sources.get(f"paths.{key}")) and not getattr(paths, key).is_dir():
+            raise SettingsError(f"{source}: paths.{key} = {getattr(paths, key)}: no such folder")
+    mlflow = msgspec.structs.replace(
+        settings.mlflow, tracking_uri=_absolute_sqlite(settings.mlflow.tracking_uri, root)
+    )
+    optuna = Optuna(storage=_absolute_sqlite(settings.optuna.storage, root))
+    return msgspec.structs.replace(settings, paths=paths, mlflow=mlflow, optuna=optuna), sources
+
+
+def _read(root: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The raw values as nested dictionaries with lower-case keys, and the source of each leaf."""
+    from dynaconf import Dynaconf
+    from dynaconf.utils.inspect import get_history
+
+    before = frozenset(os.environ)
+    env = os.environ.get("OLENS_ENV", "local")
+    files = [root / "conf" / "settings.toml", root / "conf" / ".secrets.toml"]
+    try:
+        loaded = Dynaconf(
+            root_path=str(root),
+            settings_files=[str(file) for file in files],
+            environments=True,
+            env=env,
+            env_switcher="OLENS_ENV",
+            envvar_prefix="OLENS",
+            load_dotenv=True,
+            dotenv_path=str(root / ".env"),
+            merge_enabled=True,
+        )
+        raw = _lower(loaded.as_dict())
+        history = get_history(loaded)
+    except Exception as error:  # Dynaconf lets its parsers' exceptions through unchanged
+        raise SettingsError(f"{files[0]}: cannot be read: {error}") from error
+    values = {k: v for k, v in raw.items() if k not in NOT_SETTINGS | {"load_dotenv"}}
+
+    sources: dict[str, str] = {}
+    seen: dict[str, object] = {}
+    for entry in history:
+        if entry["loader"] not in {"toml", "env_global"}:
+            continue
+        for key, value in _flatten(_lower(entry["value"])):
+            if key in NOT_SETTINGS or seen.get(key, _MISSING) == value:
+                continue
+            seen[key] = value
+            sources[key] = f"{entry['identifier']} [{entry['env']}]"
+            if entry["loader"] == "env_global":
+                name = _variable(key)
+                sources[key] = f"variable {name}" if name in before else f"{root / '.env'} {name}"
+    return {"root": str(root), "env": env, **values}, sources
+
+
+_MISSING: Final = object()
+
+
+def _variable(key: str) -> str:
+    return "OLENS_" + key.replace(".", "__").upper()
+
+
+def _keep_text(values: dict[str, Any], section: type) -> None:
+    """Give text settings back the text that stands in the environment.
+
+    Dynaconf parses variables as TOML, which would turn the password ``0123`` into a number.
+    """
+
+    def walk(values: dict[str, Any], section: type, prefix: str) -> None:
+        for name, kind in get_type_hints(section).items():
+            if isinstance(kind, type) and issubclass(kind, _Section):
+                if isinstance(values.get(name), dict):
+                    walk(values[name], kind, f"{prefix}{name}.")
+            elif kind is str and (text := os.environ.get(_variable(prefix + name))) is not None:
+                values[name] = text
+
+    walk(values, section, "")
+
+
+def _lower(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key).lower(): _lower(item) for key, item in value.items()}
+    return value
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _leaves(section: msgspec.Struct, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in msgspec.structs.asdict(section).items():
+        if isinstance(value, msgspec.Struct):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _lookup(value: object, key: str) -> object:
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return None
+        value = value[part]
+    return value
+
+
+def _decode_path(kind: type, value: object) -> object:
+    if issubclass(kind, Path) and isinstance(value, str):
+        return Path(value)
+    raise ValueError(f"Expected `{kind.__name__}`, got `{type(value).__name__}`")
+
+
+def _absolute_sqlite(uri: str, root: Path) -> str:
+    """Let a relative SQLite path count from the project folder, not from where the user stands."""
+    prefix = "sqlite:///"
+    if uri.startswith(prefix) and not uri.startswith(prefix + "/"):
+        return f"{prefix}{root / uri.removeprefix(prefix)}"
+    return uri
