@@ -74,7 +74,7 @@ class Tune(_Section):
     """What a study maximises on the validation split."""
 
 
-class Params(_Section):
+class Params(_Section, kw_only=True):
     """Everything in ``conf/params.yaml``."""
 
     seed: int = 42

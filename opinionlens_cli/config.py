@@ -1,0 +1,24 @@
+"""`olens config`: what the settings are and where they come from."""
+
+from __future__ import annotations
+
+import typer
+
+from opinionlens_cli.console import JsonOption, print_json, print_table
+
+app = typer.Typer(help="Show the settings.", no_args_is_help=True)
+
+
+@app.command()
+def show(as_json: JsonOption = False) -> None:
+    """Print every setting with its value and where it came from; secrets are masked.
+
+    Example: OLENS_SERVING__PORT=9000 olens config show
+    """
+    from pipelines.settings import describe_settings
+
+    settings = describe_settings()
+    if as_json:
+        print_json(settings)
+    else:
+        print_table(["setting", "value", "source"], [(s.key, s.value, s.source) for s in settings])

@@ -1,0 +1,71 @@
+"""The `olens` command.
+
+A command parses its arguments, calls one function of `pipelines` and prints what it returns. What
+is heavy is imported inside the commands, so that `olens --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from opinionlens_cli import config
+from opinionlens_cli.console import err, fail
+from pipelines.errors import OpinionLensError
+
+app = typer.Typer(
+    name="olens",
+    help="Own your sentiment model: train it, version it, serve it, see why it answered as it did.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.add_typer(config.app, name="config")
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Project folder, instead of the one you stand in.", envvar="OLENS_ROOT"),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Options of every command."""
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("opinionlens"))
+        raise typer.Exit
+    if root is not None:
+        os.environ["OLENS_ROOT"] = str(root)
+
+
+def run() -> None:
+    """Entry point: turn errors into one line on stderr and an exit code."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        app()
+    except OpinionLensError as error:
+        if debug:
+            raise
+        fail(str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        err.print("Interrupted.")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has gone; that is not an error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    run()
