@@ -1,0 +1,424 @@
+"""Text normalisation: HTML tags become a space, entities their character, white space one space.
+
+There is one definition, a compiled kernel on UTF-8 bytes. `olens preprocess` applies it to whole
+columns to tell equal texts apart; the vectorizer and the scorer apply it to every text they read.
+Normalising twice changes nothing, so prepared and raw texts have the same features.
+
+A tag is ``<`` or ``</`` and a letter, or ``<!``, up to the next ``>`` with no ``<`` between: ``<3``
+and ``a < b`` are text. Entities are those of HTML 4 and numeric ones, with their semicolon.
+"""
+
+from __future__ import annotations
+
+import html.entities
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_AMPERSAND: Final = 38
+_HASH: Final = 35
+_SEMICOLON: Final = 59
+_LESS: Final = 60
+_GREATER: Final = 62
+_SPACE: Final = 32
+_SLASH: Final = 47
+_EXCLAMATION: Final = 33
+
+# Decoding may reveal another entity or tag (`&lt;br&gt;`). Each pass removes one layer; a text with
+# more layers than this is not written by people, and its remaining marks become spaces.
+_PASSES: Final = 4
+_LONGEST_ENTITY: Final = 10
+
+_FNV_OFFSET: Final = np.uint64(0xCBF29CE484222325)
+_FNV_PRIME: Final = np.uint64(0x100000001B3)
+
+
+def normalise(text: str) -> str:
+    """Normalise one text; lone surrogates become U+FFFD."""
+    buffer = np.frombuffer(bytearray(text, "utf-8", "surrogatepass"), dtype=np.uint8)
+    length = normalise_bytes(buffer, 0, buffer.size, _NO_MAP, _NO_MAP)
+    return buffer[:length].tobytes().decode("utf-8", "replace")
+
+
+def normalise_column(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Normalise a column of texts.
+
+    Parameters
+    ----------
+    texts : pl.Series of String, length n, without nulls
+
+    Returns
+    -------
+    normalised : pl.Series of String, length n
+    digests : pl.Series of UInt64, length n
+        A hash of the normalised text, the same on every machine and in every version.
+    """
+    import polars as pl
+    import pyarrow as pa
+
+    arrow = texts.rechunk().to_arrow().cast(pa.large_string())
+    if len(arrow) == 0:
+        return texts, pl.Series("digest", [], dtype=pl.UInt64)
+    _, offset_buffer, data_buffer = arrow.buffers()
+    offsets = np.frombuffer(offset_buffer, dtype=np.int64)
+    offsets = offsets[arrow.offset : arrow.offset + len(arrow) + 1]
+    data = np.frombuffer(data_buffer or b"", dtype=np.uint8)[offsets[0] : offsets[-1]].copy()
+    ends, digests = _normalise_all(data, offsets - offsets[0])
+    normalised = pa.LargeStringArray.from_buffers(
+        len(arrow), pa.py_buffer(ends), pa.py_buffer(data[: ends[-1]])
+    )
+    series = pl.Series(texts.name, pl.from_arrow(normalised))
+    return series, pl.Series("digest", digests)
+
+
+def _entity_table() -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
+    """Sorted hashes of the entity names, and their code points in the same order."""
+    names = {**html.entities.name2codepoint, "apos": 39}
+    hashes = {_hash_name(name): code for name, code in names.items()}
+    assert len(hashes) == len(names)
+    keys = np.array(sorted(hashes), dtype=np.uint64)
+    return keys, np.array([hashes[int(key)] for key in keys], dtype=np.uint32)
+
+
+def _hash_name(name: str) -> int:
+    value = int(_FNV_OFFSET)
+    for byte in name.encode():
+        value = ((value ^ byte) * int(_FNV_PRIME)) & 0xFFFFFFFFFFFFFFFF
+    return value
+
+
+_NO_MAP: Final = np.empty(0, dtype=np.int64)
+_NAME_HASHES, _NAME_CODES = _entity_table()
+# Browsers read the numeric entities 128 to 159 as Windows-1252, and so do those who write them.
+_WINDOWS_1252: Final = np.array(
+    [ord(bytes([code]).decode("cp1252", "replace")) for code in range(128, 160)], dtype=np.uint32
+)
+
+# Bytes that are copied as they are, which is nearly all: no mark, and not the lead of white space.
+_PLAIN: Final = np.array(
+    [
+        byte > _SPACE and byte not in (_AMPERSAND, _LESS, 0xC2, 0xE1, 0xE2, 0xE3, 0xEF)
+        for byte in range(256)
+    ]
+)
+
+
+@njit(cache=True, nogil=True)
+def normalise_bytes(
+    buffer: NDArray[np.uint8],
+    start: int,
+    stop: int,
+    first: NDArray[np.int64],
+    last: NDArray[np.int64],
+) -> int:
+    """Normalise ``buffer[start:stop]`` in place, from `start` on; returns the new end.
+
+    Parameters
+    ----------
+    buffer : uint8 array
+        UTF-8; bytes that are not UTF-8 are kept as they are.
+    first, last : int64 arrays, empty or as long as `buffer`
+        Carried along with the bytes. Filled with ``i`` and ``i + 1`` before the call, they hold
+        afterwards the span of the original that each remaining byte stands for.
+    """
+    for attempt in range(_PASSES):
+        again, stop = _pass(buffer, start, stop, first, last)
+        if not again:
+            return stop
+    for i in range(start, stop - 1):
+        if _opens(buffer, i, stop):
+            buffer[i] = _SPACE
+    return _pass(buffer, start, stop, first, last)[1]
+
+
+@njit(cache=True, nogil=True)
+def hash_bytes(buffer: NDArray[np.uint8], start: int, stop: int) -> np.uint64:
+    """FNV-1a of ``buffer[start:stop]`` with its bits mixed, 64 bits."""
+    value = _FNV_OFFSET
+    for i in range(start, stop):
+        value = (value ^ np.uint64(buffer[i])) * _FNV_PRIME
+    return mix(value)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def mix(value: np.uint64) -> np.uint64:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): every bit depends on every bit."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+@njit(cache=True, nogil=True)
+def _normalise_all(
+    data: NDArray[np.uint8], offsets: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """Normalise and pack all texts of `data` in place; returns the new offsets and the digests."""
+    n = offsets.size - 1
+    ends = np.zeros(n + 1, dtype=np.int64)
+    digests = np.empty(n, dtype=np.uint64)
+    nothing = np.empty(0, dtype=np.int64)
+    at = 0
+    for row in range(n):
+        start = offsets[row]
+        stop = normalise_bytes(data, start, offsets[row + 1], nothing, nothing)
+        digests[row] = hash_bytes(data, start, stop)
+        for i in range(start, stop):
+            data[at] = data[i]
+            at += 1
+        ends[row + 1] = at
+    return ends, digests
+
+
+@njit(cache=True, nogil=True)
+def _pass(
+    buffer: NDArray[np.uint8],
+    start: int,
+    stop: int,
+    first: NDArray[np.int64],
+    last: NDArray[np.int64],
+) -> tuple[bool, int]:
+    """One pass in place. Returns whether another could change more, and the new end.
+
+    Nothing ever gets longer, so writing stays behind reading.
+    """
+    tracked = first.size > 0
+    read = start
+    write = start
+    marks = False
+    changed = False
+    pending = False
+    pending_first = np.int64(0)
+    pending_last = np.int64(0)
+    while read < stop:
+        byte = buffer[read]
+        if _PLAIN[byte]:
+            if pending and write > start:
+                buffer[write] = _SPACE
+                if tracked:
+                    first[write] = pending_first
+                    last[write] = pending_last
+                write += 1
+            pending = False
+            buffer[write] = byte
+            if tracked:
+                first[write] = first[read]
+                last[write] = last[read]
+            write += 1
+            read += 1
+            continue
+        step = 1
+        code = np.int64(-1)
+        if byte == _LESS:
+            step = _tag(buffer, read, stop)
+            if step == 0:
+                step = 1
+                marks = True
+            else:
+                code = _SPACE
+        elif byte == _AMPERSAND:
+            code, step = _entity(buffer, read, stop)
+            if code < 0:
+                step = 1
+            else:
+                changed = True
+            marks = True
+        if code < 0:
+            space = _white(buffer, read, stop)
+            if space > 0:
+                code = _SPACE
+                step = space
+        elif _is_white(code):
+            code = _SPACE
+        if code == _SPACE:
+            if tracked:
+                if not pending:
+                    pending_first = first[read]
+                pending_last = last[read + step - 1]
+            pending = True
+            read += step
+            continue
+        if pending and write > start:
+            buffer[write] = _SPACE
+            if tracked:
+                first[write] = pending_first
+                last[write] = pending_last
+            write += 1
+        pending = False
+        if code < 0:
+            buffer[write] = byte
+            if tracked:
+                first[write] = first[read]
+                last[write] = last[read]
+            write += 1
+        else:
+            if tracked:
+                from_first = first[read]
+                to_last = last[read + step - 1]
+            size = _encode(buffer, write, code)
+            if tracked:
+                for i in range(write, write + size):
+                    first[i] = from_first
+                    last[i] = to_last
+            write += size
+        read += step
+    return marks and (changed or _any_opens(buffer, start, write)), write
+
+
+@njit(cache=True, nogil=True)
+def _any_opens(buffer: NDArray[np.uint8], start: int, stop: int) -> bool:
+    """Whether a tag or an entity stands anywhere in ``buffer[start:stop]``."""
+    for i in range(start, stop):
+        if buffer[i] == _LESS and _tag(buffer, i, stop) > 0:
+            return True
+        if buffer[i] == _AMPERSAND and _entity(buffer, i, stop)[0] >= 0:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _opens(buffer: NDArray[np.uint8], at: int, stop: int) -> bool:
+    """Whether ``buffer[at]`` could begin a tag or an entity, complete or not."""
+    following = buffer[at + 1]
+    if buffer[at] == _LESS:
+        return following == _SLASH or following == _EXCLAMATION or _is_letter(following)
+    return buffer[at] == _AMPERSAND and (following == _HASH or _is_letter(following))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_letter(byte: int) -> bool:
+    return 97 <= (byte | 32) <= 122
+
+
+@njit(cache=True, nogil=True)
+def _tag(buffer: NDArray[np.uint8], at: int, stop: int) -> int:
+    """Length in bytes of the tag that begins at `at`, 0 if none does."""
+    i = at + 1
+    if i < stop and buffer[i] == _SLASH:
+        i += 1
+        if i >= stop or not _is_letter(buffer[i]):
+            return 0
+    elif i >= stop or not (_is_letter(buffer[i]) or buffer[i] == _EXCLAMATION):
+        return 0
+    while i < stop:
+        if buffer[i] == _GREATER:
+            return i + 1 - at
+        if buffer[i] == _LESS:
+            return 0
+        i += 1
+    return 0
+
+
+@njit(cache=True, nogil=True)
+def _entity(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int, int]:
+    """Code point and length in bytes of the entity that begins at `at`; (-1, 0) if none does."""
+    end = min(stop, at + _LONGEST_ENTITY)
+    i = at + 1
+    if i < end and buffer[i] == _HASH:
+        return _numeric_entity(buffer, at, end)
+    value = _FNV_OFFSET
+    while i < end and buffer[i] != _SEMICOLON:
+        if not (_is_letter(buffer[i]) or 48 <= buffer[i] <= 57):
+            return -1, 0
+        value = (value ^ np.uint64(buffer[i])) * _FNV_PRIME
+        i += 1
+    if i >= end or i == at + 1:
+        return -1, 0
+    found = np.searchsorted(_NAME_HASHES, value)
+    if found < _NAME_HASHES.size and _NAME_HASHES[found] == value:
+        return np.int64(_NAME_CODES[found]), i + 1 - at
+    return -1, 0
+
+
+@njit(cache=True, nogil=True)
+def _numeric_entity(buffer: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
+    """As `_entity`, for ``&#39;`` and ``&#x27;``."""
+    i = at + 2
+    base = 10
+    if i < end and (buffer[i] | 32) == 120:
+        base = 16
+        i += 1
+    digits = 0
+    code = 0
+    while i < end and buffer[i] != _SEMICOLON:
+        byte = buffer[i]
+        if 48 <= byte <= 57:
+            digit = byte - 48
+        elif base == 16 and 97 <= (byte | 32) <= 102:
+            digit = (byte | 32) - 87
+        else:
+            return -1, 0
+        code = code * base + digit
+        digits += 1
+        i += 1
+    if i >= end or digits == 0:
+        return -1, 0
+    if 128 <= code < 160:
+        code = np.int64(_WINDOWS_1252[code - 128])
+    if code == 0 or 0xD800 <= code < 0xE000 or code > 0x10FFFF:
+        code = 0xFFFD
+    size = 1 + (code > 0x7F) + (code > 0x7FF) + (code > 0xFFFF)
+    if size > i + 1 - at:
+        return -1, 0
+    return code, i + 1 - at
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_white(code: int) -> bool:
+    """White space as `str.split` sees it, and the byte order mark."""
+    return (
+        9 <= code <= 13
+        or 28 <= code <= 32
+        or code == 0x85
+        or code == 0xA0
+        or code == 0x1680
+        or 0x2000 <= code <= 0x200A
+        or code == 0x2028
+        or code == 0x2029
+        or code == 0x202F
+        or code == 0x205F
+        or code == 0x3000
+        or code == 0xFEFF
+    )
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _white(buffer: NDArray[np.uint8], at: int, stop: int) -> int:
+    """Length in bytes of the white space character at `at`, 0 if it is none."""
+    byte = np.int64(buffer[at])
+    if byte < 0x80:
+        return 1 if _is_white(byte) else 0
+    if byte == 0xC2:
+        if at + 1 < stop and _is_white(np.int64(buffer[at + 1])):
+            return 2
+        return 0
+    if (byte == 0xE1 or byte == 0xE2 or byte == 0xE3 or byte == 0xEF) and at + 2 < stop:
+        code = (byte & 15) << 12 | (buffer[at + 1] & 63) << 6 | (buffer[at + 2] & 63)
+        return 3 if _is_white(np.int64(code)) else 0
+    return 0
+
+
+@njit(cache=True, nogil=True)
+def _encode(buffer: NDArray[np.uint8], at: int, code: int) -> int:
+    """Write `code` as UTF-8; returns the number of bytes."""
+    if code < 0x80:
+        buffer[at] = code
+        return 1
+    if code < 0x800:
+        buffer[at] = 0xC0 | code >> 6
+        buffer[at + 1] = 0x80 | code & 63
+        return 2
+    if code < 0x10000:
+        buffer[at] = 0xE0 | code >> 12
+        buffer[at + 1] = 0x80 | code >> 6 & 63
+        buffer[at + 2] = 0x80 | code & 63
+        return 3
+    buffer[at] = 0xF0 | code >> 18
+    buffer[at + 1] = 0x80 | code >> 12 & 63
+    buffer[at + 2] = 0x80 | code >> 6 & 63
+    buffer[at + 3] = 0x80 | code & 63
+    return 4
