@@ -1,0 +1,55 @@
+"""What a registry says about its models, apart from MLflow's own classes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+MANIFEST_TAG: Final = "olens.manifest_sha256"
+"""Tag of logged models and model versions: SHA-256 of the model's manifest."""
+
+METRICS_TAG: Final = "olens.metrics"
+"""Tag of model versions: the test metrics as a JSON object."""
+
+
+class RegisteredVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a registered model.
+
+    Attributes
+    ----------
+    name, version
+        What the registry calls it.
+    aliases
+        Aliases that point to this version, sorted.
+    created
+        When it was registered, in UTC.
+    tags
+        Tags of the version.
+    metrics
+        Test metrics by name.
+    source
+        URI of the registry, without credentials.
+    """
+
+    name: str
+    version: int
+    created: datetime
+    source: str
+    aliases: list[str] = []
+    tags: dict[str, str] = {}
+    metrics: dict[str, float] = {}
+
+    @property
+    def manifest_sha256(self) -> str | None:
+        """SHA-256 of the manifest of the files that were registered, if OpinionLens did it."""
+        return self.tags.get(MANIFEST_TAG)
+
+
+class RegisteredModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A name in the registry with its versions, newest first."""
+
+    name: str
+    versions: list[RegisteredVersion]
+    description: str = ""
