@@ -43,6 +43,10 @@ class ModelNotFoundError(ModelError):
     """No such model in the tracking store, the registry or the cache."""
 
 
+class NoActiveModelError(ModelError):
+    """No model answers yet."""
+
+
 class ModelInUseError(ModelError):
     """The active model cannot be removed."""
 
