@@ -15,6 +15,7 @@ import typer
 
 from opinionlens_cli import config
 from opinionlens_cli.console import err, fail
+from opinionlens_cli.preprocess import preprocess
 from pipelines.errors import OpinionLensError
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 
 app.add_typer(config.app, name="config")
+app.command()(preprocess)
 
 
 @app.callback()

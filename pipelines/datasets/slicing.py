@@ -1,0 +1,158 @@
+"""Slices of the test splits, to see for which kind of text a model is good.
+
+============== ===================================================================================
+balanced       as many negative as positive texts of each data set, chosen by hash
+short, long    the quarter of each data set with the fewest, the most words
+common_words,  the quarter of each data set whose words are the most, the least usual in its
+rare_words     train split: by the mean, over the distinct words of a text, of the logarithm of
+               the number of train texts that have the word, plus one
+<data set>     all of one data set
+============== ===================================================================================
+
+Quarters are cut within each data set: cut across all of them, `short` would mostly tell tweets
+from reviews. A word is a run of letters, digits and underscores, in lower case.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pipelines.datasets.reports import SliceReport, class_counts, fingerprint, write_report
+from pipelines.datasets.splitting import mix_with_seed
+from pipelines.datasets.writing import replaced_folder
+from pipelines.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from pipelines.params import Params
+    from pipelines.settings import Settings
+
+SLICES: Final = "slices"
+QUARTERS: Final = ("short", "long", "common_words", "rare_words")
+RESERVED: Final = frozenset({SLICES, "balanced", *QUARTERS})
+"""Names that a data set cannot have."""
+
+_COUNTED_TEXTS: Final = 50_000
+"""Train texts in which words are counted: enough to tell the usual from the unusual."""
+_BATCH_TEXTS: Final = 10_000
+
+
+def prepare_slices(settings: Settings, params: Params) -> SliceReport:
+    """Cut the slices from the prepared test splits of all declared data sets.
+
+    They are written to ``paths.prepared / "slices"``, one Parquet file each, with the columns
+    ``text``, ``label`` and ``dataset``. A slice without texts is not written.
+
+    Raises
+    ------
+    DataError
+        If a declared data set has not been prepared.
+    StorageError
+        If the slices cannot be written.
+    """
+    import polars as pl
+
+    parts: dict[str, list[pl.DataFrame]] = {"balanced": [], **{name: [] for name in QUARTERS}}
+    hashes = {}
+    for name in params.datasets:
+        folder = settings.paths.prepared / name
+        train, test = _read(folder, "train"), _read(folder, "test")
+        hashes[name] = fingerprint(folder / "test.parquet")[1]
+        test = test.with_columns(pl.lit(name).alias("dataset"))
+        parts[name] = [test]
+        for slice_name, rows in _cut(train, test, params.seed).items():
+            parts[slice_name].append(rows)
+    slices = {name: pl.concat(rows).sort("dataset", "digest") for name, rows in parts.items()}
+    slices = {name: rows for name, rows in slices.items() if not rows.is_empty()}
+    report = SliceReport(
+        test_splits=hashes, slices={name: class_counts(rows) for name, rows in slices.items()}
+    )
+    with replaced_folder(settings.paths.prepared / SLICES) as folder:
+        for name, rows in slices.items():
+            rows.select("text", "label", "dataset").write_parquet(folder / f"{name}.parquet")
+        write_report(folder, report)
+    return report
+
+
+def _read(folder: Path, split: str) -> pl.DataFrame:
+    import polars as pl
+
+    path = folder / f"{split}.parquet"
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file. Run: olens preprocess {folder.name}")
+    return pl.read_parquet(path)
+
+
+def _cut(train: pl.DataFrame, test: pl.DataFrame, seed: int) -> dict[str, pl.DataFrame]:
+    """The slices of one data set."""
+    import polars as pl
+
+    chance = pl.Series("chance", mix_with_seed(test["digest"].to_numpy(), seed + 1))
+    measured = test.with_columns(
+        chance,
+        _words(pl.col("text")).list.len().alias("words"),
+        _commonness(test["text"], _document_frequency(train["text"])),
+    )
+    smallest_class = min(class_counts(test).values())
+    quarter = test.height // 4
+    balanced = measured.filter(
+        pl.col("chance").rank("ordinal").over("label") <= smallest_class,
+    )
+    by_words = measured.sort("words", "digest")
+    by_commonness = measured.sort("commonness", "digest")
+    cut = {
+        "balanced": balanced,
+        "short": by_words.head(quarter),
+        "long": by_words.tail(quarter),
+        "rare_words": by_commonness.head(quarter),
+        "common_words": by_commonness.tail(quarter),
+    }
+    return {name: rows.select(test.columns) for name, rows in cut.items()}
+
+
+def _words(text: pl.Expr) -> pl.Expr:
+    return text.str.to_lowercase().str.extract_all(r"\w+")
+
+
+def _occurrences(texts: pl.Series) -> pl.DataFrame:
+    """One row for each text (``index``) and each of its words (``word``)."""
+    import polars as pl
+
+    return (
+        pl.DataFrame({"text": texts})
+        .with_row_index("index")
+        .select("index", _words(pl.col("text")).alias("word"))
+        .explode("word")
+        .drop_nulls()
+    )
+
+
+def _document_frequency(texts: pl.Series) -> pl.DataFrame:
+    """``word`` and the number of texts (``documents``) that have it."""
+    import polars as pl
+
+    counted = texts.head(_COUNTED_TEXTS)  # The rows are in the order of their hash: at random.
+    counts = [
+        _occurrences(counted.slice(start, _BATCH_TEXTS))
+        .group_by("word")
+        .agg(pl.col("index").n_unique().alias("documents"))
+        for start in range(0, max(len(counted), 1), _BATCH_TEXTS)
+    ]
+    return pl.concat(counts).group_by("word").agg(pl.col("documents").sum())
+
+
+def _commonness(texts: pl.Series, frequency: pl.DataFrame) -> pl.Series:
+    """Mean logarithm of the document frequency of each text's words, 0 for a text without any."""
+    import polars as pl
+
+    means = (
+        _occurrences(texts)
+        .join(frequency, on="word", how="left")
+        .group_by("index")
+        .agg(pl.col("documents").fill_null(0).log1p().mean().alias("commonness"))
+    )
+    rows = pl.DataFrame({"index": pl.Series(range(len(texts)), dtype=pl.UInt32)})
+    joined = rows.join(means, on="index", how="left", maintain_order="left")
+    return joined["commonness"].fill_null(0.0)
