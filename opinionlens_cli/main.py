@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from opinionlens_cli import config
+from opinionlens_cli import config, data
 from opinionlens_cli.console import err, fail
 from opinionlens_cli.preprocess import preprocess
 from pipelines.errors import OpinionLensError
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 
 app.add_typer(config.app, name="config")
+app.add_typer(data.app, name="data")
 app.command()(preprocess)
 
 

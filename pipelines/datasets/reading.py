@@ -250,10 +250,17 @@ def check_file(source: Source) -> None:
         raise DataError(f"{path} is empty")
 
 
-def columns(source: Source) -> list[str]:
-    """The names of all columns of the file, in its order."""
+def check_columns(source: Source) -> list[str]:
+    """Check that the file can be opened and has the declared columns; returns all their names.
+
+    Raises
+    ------
+    DataError
+        As `read_batches`.
+    """
     check_file(source)
     with _readable(source) as path:
+        _select(_scan(source, path), source, path)
         return _columns(source, path)
 
 
@@ -276,6 +283,11 @@ def bad_bytes(source: Source) -> Iterator[BadByte]:
     codec, _ = _codec(source)
     with _open(source.path) as stream:
         yield from _undecodable(stream, codec)
+
+
+def repairs_encoding(dataset: Dataset) -> bool:
+    """Whether bytes that are not UTF-8 are to be replaced instead of being an error."""
+    return dataset.encoding.lower() == _REPLACE
 
 
 def line_numbers(source: Source, rows: Sequence[int]) -> list[int]:
@@ -425,7 +437,7 @@ def _open(path: Path) -> IO[bytes]:
 def _codec(source: Source) -> tuple[str, str]:
     """The Python codec that reads the declared encoding, and what it does with errors."""
     encoding = source.declaration.encoding
-    if encoding.lower() == _REPLACE:
+    if repairs_encoding(source.declaration):
         return _UTF8, "replace"
     try:
         "".encode(encoding)
