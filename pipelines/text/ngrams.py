@@ -1,0 +1,183 @@
+"""Hashed n-grams: texts -> for each the buckets of its word n-grams and how often they occur."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from pipelines.datasets.normalise import mix, normalise_bytes
+from pipelines.text.buffers import TextBuffer
+from pipelines.text.characters import character_tables
+from pipelines.text.tokens import next_token
+
+_CHAIN: Final = np.uint64(0xD6E8FEB86659FD93)
+_SPREAD: Final = 0x9E3779B1
+_SMALLEST_TABLE: Final = 1024
+
+_TEXTS_PER_TASK: Final = 512
+
+
+def count_ngrams(
+    texts: TextBuffer, ngram_max: int, bits: int, threads: int | None = None
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
+    """Count the n-grams of texts.
+
+    Parameters
+    ----------
+    texts : TextBuffer of n texts
+    ngram_max : int
+        Longest n-gram in tokens.
+    bits : int
+        There are ``2 ** bits`` buckets.
+    threads : int, optional
+        As many as there are processors by default; the result does not depend on it.
+
+    Returns
+    -------
+    buckets : int32 array, shape (nnz,)
+        A text's buckets stand in the order of their first occurrence, none twice.
+    counts : float32 array, shape (nnz,)
+    offsets : int64 array, shape (n + 1,)
+        Text i has the entries ``offsets[i]`` to ``offsets[i + 1]``.
+    """
+    data, text_offsets = texts
+    tables = character_tables()
+    n = text_offsets.size - 1
+    starts = range(0, n, _TEXTS_PER_TASK)
+
+    def count(start: int) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
+        stop = min(n, start + _TEXTS_PER_TASK)
+        return _count(data, text_offsets, start, stop, ngram_max, bits, *tables)
+
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        parts = list(pool.map(count, starts))
+    if not parts:
+        return np.empty(0, np.int32), np.empty(0, np.float32), np.zeros(1, np.int64)
+    offsets = np.concatenate([np.zeros(1, np.int64), *(part[2] for part in parts)])
+    np.cumsum(offsets, out=offsets)
+    buckets = np.concatenate([part[0] for part in parts])
+    return buckets, np.concatenate([part[1] for part in parts]), offsets
+
+
+@njit(cache=True, nogil=True)
+def _count(
+    data: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    first: int,
+    last: int,
+    ngram_max: int,
+    bits: int,
+    kinds: NDArray[np.uint8],
+    lower: NDArray[np.uint32],
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
+    """Count the n-grams of the texts `first` to `last`; returns buckets, counts, entries a text."""
+    longest = 0
+    for row in range(first, last):
+        longest = max(longest, offsets[row + 1] - offsets[row])
+    text = np.empty(longest, dtype=np.uint8)
+    tokens = np.empty(longest + 1, dtype=np.uint64)
+    table = np.empty(_SMALLEST_TABLE, dtype=np.int32)
+    sizes = np.empty(last - first, dtype=np.int64)
+    capacity = 1024 + (offsets[last] - offsets[first]) // 2
+    buckets = np.empty(capacity, dtype=np.int32)
+    counts = np.empty(capacity, dtype=np.float32)
+    used = 0
+    for row in range(first, last):
+        n = tokenise(data, offsets[row], offsets[row + 1], text, tokens, kinds, lower)
+        if used + n * ngram_max > capacity:
+            capacity = max(2 * capacity, used + n * ngram_max)
+            buckets = _enlarged(buckets, capacity, used)
+            counts = _enlarged(counts, capacity, used)
+        table = cleared_table(table, n * ngram_max)
+        size = fold_ngrams(tokens, n, ngram_max, bits, table, buckets[used:], counts[used:])
+        sizes[row - first] = size
+        used += size
+    return buckets[:used].copy(), counts[:used].copy(), sizes
+
+
+@njit(cache=True, nogil=True)
+def tokenise(
+    data: NDArray[np.uint8],
+    start: int,
+    stop: int,
+    text: NDArray[np.uint8],
+    tokens: NDArray[np.uint64],
+    kinds: NDArray[np.uint8],
+    lower: NDArray[np.uint32],
+) -> int:
+    """Normalise ``data[start:stop]`` into `text` and hash its tokens; returns how many there are.
+
+    `text` has room for ``stop - start`` bytes, `tokens` for as many hashes.
+    """
+    size = stop - start
+    text[:size] = data[start:stop]
+    nothing = np.empty(0, dtype=np.int64)
+    size = normalise_bytes(text, 0, size, nothing, nothing)
+    n = 0
+    at = 0
+    while at < size:
+        value, begin, at = next_token(text, at, size, kinds, lower)
+        if begin < size:
+            tokens[n] = value
+            n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def cleared_table(table: NDArray[np.int32], entries: int) -> NDArray[np.int32]:
+    """An empty hash table for `entries` entries, at most half full: `table` itself if it can be."""
+    room = _SMALLEST_TABLE
+    while room < 2 * entries:
+        room *= 2
+    if room > table.size:
+        table = np.empty(room, dtype=np.int32)
+    table = table[:room]
+    table[:] = -1
+    return table
+
+
+@njit(cache=True, nogil=True)
+def fold_ngrams(
+    tokens: NDArray[np.uint64],
+    n: int,
+    ngram_max: int,
+    bits: int,
+    table: NDArray[np.int32],
+    buckets: NDArray[np.int32],
+    counts: NDArray[np.float32],
+) -> int:
+    """Write the buckets of all n-grams of `n` tokens, each once, and their counts.
+
+    `table` comes from `cleared_table`; its size is a power of two. Returns the number of buckets.
+    """
+    shift = np.uint64(64 - bits)
+    room = table.size - 1
+    used = 0
+    for i in range(n):
+        chain = np.uint64(0)
+        for j in range(i, min(n, i + ngram_max)):
+            chain = mix(chain * _CHAIN + tokens[j])
+            bucket = np.int32(chain >> shift)
+            slot = (np.int64(bucket) * _SPREAD) & room
+            while table[slot] >= 0 and buckets[table[slot]] != bucket:
+                slot = (slot + 1) & room
+            if table[slot] < 0:
+                table[slot] = used
+                buckets[used] = bucket
+                counts[used] = 1
+                used += 1
+            else:
+                counts[table[slot]] += 1
+    return used
+
+
+@njit(cache=True, nogil=True)
+def _enlarged(array, capacity, used):  # type: ignore[no-untyped-def]
+    larger = np.empty(capacity, dtype=array.dtype)
+    larger[:used] = array[:used]
+    return larger

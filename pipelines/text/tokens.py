@@ -1,0 +1,238 @@
+"""Tokens: the one definition of what a word is, as a compiled kernel on normalised UTF-8.
+
+A token is
+
+- a word: letters, digits and their marks, lower-cased, a letter three times or more in a row
+  counted twice (``soooo`` is ``soo``), with the apostrophes inside it (``don't``, also with ``’``);
+- ``!``, ``?`` and the sentence marks ``.``, ``,``, ``;``, ``:``, each run of one of them once;
+- an emoticon: eyes, perhaps a nose, mouth (``:-)``; the nose does not count), or ``<3``;
+- an emoji or another pictograph, each by itself, without skin tones and joiners;
+- an address (``http://...``, ``https://...``, ``www....``), all addresses alike;
+- an ``@handle``, all handles alike.
+
+Everything else separates. A token is represented by a 64-bit hash of its characters.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from pipelines.text.characters import SYMBOL, TABLE_SIZE, WORD
+
+_OFFSET: Final = np.uint64(0xCBF29CE484222325)
+_PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
+
+# Tokens that stand for a kind of thing are hashed as one character that Unicode will never have.
+_ADDRESS: Final = 0x110000
+_HANDLE: Final = 0x110001
+_EMOTICON: Final = 0x110002
+
+_APOSTROPHE: Final = 0x27
+_RIGHT_QUOTE: Final = 0x2019
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _decode(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int, int]:
+    """Code point and length at `at`; a byte that is not UTF-8 is the code point -1."""
+    lead = np.int64(buffer[at])
+    if lead < 0x80:
+        return lead, 1
+    if lead < 0xC2:
+        return -1, 1
+    if lead < 0xE0:
+        if at + 1 >= stop or buffer[at + 1] & 0xC0 != 0x80:
+            return -1, 1
+        return (lead & 31) << 6 | np.int64(buffer[at + 1] & 63), 2
+    if lead < 0xF0:
+        if at + 2 >= stop or buffer[at + 1] & 0xC0 != 0x80 or buffer[at + 2] & 0xC0 != 0x80:
+            return -1, 1
+        code = (lead & 15) << 12 | np.int64(buffer[at + 1] & 63) << 6
+        return code | np.int64(buffer[at + 2] & 63), 3
+    if (
+        lead > 0xF4
+        or at + 3 >= stop
+        or buffer[at + 1] & 0xC0 != 0x80
+        or buffer[at + 2] & 0xC0 != 0x80
+        or buffer[at + 3] & 0xC0 != 0x80
+    ):
+        return -1, 1
+    code = (lead & 7) << 18 | np.int64(buffer[at + 1] & 63) << 12
+    return code | np.int64(buffer[at + 2] & 63) << 6 | np.int64(buffer[at + 3] & 63), 4
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _kind(code: int, kinds: NDArray[np.uint8]) -> int:
+    if code < 0:
+        return 0
+    if code < TABLE_SIZE:
+        return np.int64(kinds[code])
+    return WORD if code < 0x40000 else 0
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_letter(byte: int) -> bool:
+    return 97 <= (byte | 32) <= 122
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_name(byte: int) -> bool:
+    return 97 <= (byte | 32) <= 122 or 48 <= byte <= 57 or byte == 95
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _single(code: int) -> np.uint64:
+    """Hash of a token of one character."""
+    return (_OFFSET ^ np.uint64(code)) * _PRIME
+
+
+@njit(cache=True, nogil=True)
+def _emoticon(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[np.uint64, int]:
+    """Hash and length of the emoticon that begins at `at`; length 0 if none does."""
+    eyes = buffer[at]
+    i = at + 1
+    if eyes == 60:  # <3
+        if i < stop and buffer[i] == 51 and (i + 1 >= stop or not _is_name(buffer[i + 1])):
+            return _single(_EMOTICON), 2
+        return np.uint64(0), 0
+    if i < stop and buffer[i] == 39:  # tear: :'(
+        i += 1
+    if i < stop and (buffer[i] == 45 or buffer[i] == 94 or buffer[i] == 111):  # nose: - ^ o
+        i += 1
+    if i >= stop:
+        return np.uint64(0), 0
+    mouth = buffer[i]
+    if mouth == 41 or mouth == 93 or mouth == 125:  # ) ] }
+        shape = 41
+    elif mouth == 40 or mouth == 91 or mouth == 123:  # ( [ {
+        shape = 40
+    elif mouth == 68 or mouth == 80 or mouth == 112 or mouth == 79 or mouth == 83 or mouth == 88:
+        shape = np.int64(mouth | 32)  # D P p O S X
+        if i + 1 < stop and _is_name(buffer[i + 1]):
+            return np.uint64(0), 0
+    elif mouth == 47 or mouth == 92:  # / and backslash
+        shape = 47
+        if i + 1 < stop and buffer[i + 1] == 47:
+            return np.uint64(0), 0
+    elif mouth == 124 or mouth == 42:  # | *
+        shape = np.int64(mouth)
+    else:
+        return np.uint64(0), 0
+    wink = 1 if eyes == 59 else 0
+    return _single(_EMOTICON + 2 + shape * 2 + wink), i + 1 - at
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _address_follows(buffer: NDArray[np.uint8], start: int, at: int, stop: int) -> bool:
+    """Whether the word ``buffer[start:at]`` begins an address."""
+    size = at - start
+    first = buffer[start] | 32
+    if first == 104 and (size == 4 or size == 5):  # http, https
+        return (
+            at + 2 < stop
+            and buffer[at] == 58
+            and buffer[at + 1] == 47
+            and buffer[at + 2] == 47
+            and buffer[start + 1] | 32 == 116
+            and buffer[start + 2] | 32 == 116
+            and buffer[start + 3] | 32 == 112
+            and (size == 4 or buffer[start + 4] | 32 == 115)
+        )
+    return (
+        size == 3
+        and first == 119  # www
+        and at + 1 < stop
+        and buffer[at] == 46
+        and buffer[at + 1] > 32
+        and buffer[start + 1] | 32 == 119
+        and buffer[start + 2] | 32 == 119
+    )
+
+
+@njit(cache=True, nogil=True)
+def next_token(
+    buffer: NDArray[np.uint8],
+    at: int,
+    stop: int,
+    kinds: NDArray[np.uint8],
+    lower: NDArray[np.uint32],
+) -> tuple[np.uint64, int, int]:
+    """The next token of ``buffer[at:stop]``, normalised UTF-8.
+
+    Returns
+    -------
+    hash : uint64
+    start, end : int
+        Its bytes; ``start == stop`` when there is no further token.
+    """
+    i = at
+    while i < stop:
+        byte = buffer[i]
+        if byte == 32:
+            i += 1
+            continue
+        code, size = _decode(buffer, i, stop)
+        kind = _kind(code, kinds)
+        if kind == WORD:
+            return _word(buffer, i, stop, kinds, lower)
+        if kind == SYMBOL:
+            return _single(code), i, i + size
+        if byte == 58 or byte == 59 or byte == 61 or byte == 60:  # : ; = <
+            value, length = _emoticon(buffer, i, stop)
+            if length > 0:
+                return value, i, i + length
+        if byte == 33 or byte == 63 or byte == 46 or byte == 44 or byte == 59 or byte == 58:
+            end = i + 1
+            while end < stop and buffer[end] == byte:
+                end += 1
+            return _single(code), i, end
+        if byte == 64 and i + 1 < stop and _is_name(buffer[i + 1]):
+            end = i + 1
+            while end < stop and _is_name(buffer[end]):
+                end += 1
+            return _single(_HANDLE), i, end
+        i += size
+    return np.uint64(0), stop, stop
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _word(
+    buffer: NDArray[np.uint8],
+    start: int,
+    stop: int,
+    kinds: NDArray[np.uint8],
+    lower: NDArray[np.uint32],
+) -> tuple[np.uint64, int, int]:
+    value = _OFFSET
+    i = start
+    end = start
+    before = np.int64(-1)
+    before_that = np.int64(-2)
+    while i < stop:
+        code, size = _decode(buffer, i, stop)
+        if code == _APOSTROPHE or code == _RIGHT_QUOTE:
+            # Inside a word only: the character after it must be a word character too.
+            if i + size >= stop:
+                break
+            following, _ = _decode(buffer, i + size, stop)
+            if _kind(following, kinds) != WORD:
+                break
+            code = np.int64(_APOSTROPHE)
+        elif _kind(code, kinds) != WORD:
+            break
+        elif code < TABLE_SIZE:
+            code = np.int64(lower[code])
+        if code != before or code != before_that:
+            value = (value ^ np.uint64(code)) * _PRIME
+        before_that = before
+        before = code
+        i += size
+        end = i
+    if _address_follows(buffer, start, end, stop):
+        while end < stop and buffer[end] != 32:
+            end += 1
+        return _single(_ADDRESS), start, end
+    return value, start, end

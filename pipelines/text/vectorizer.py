@@ -1,0 +1,213 @@
+"""scikit-learn transformers from raw texts to weighted, hashed n-grams."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_matrix
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from pipelines.text.buffers import text_buffer
+from pipelines.text.ngrams import count_ngrams
+
+
+class HashedNgramVectorizer(TransformerMixin, BaseEstimator):
+    """Raw texts -> counts of their word n-grams, hashed into ``2 ** bits`` buckets.
+
+    Nothing is learned, so a text has the same features whatever it stands with. Hashing instead
+    of a vocabulary is Weinberger et al. (2009), "Feature Hashing for Large Scale Multitask
+    Learning", without signs: a count stays a count.
+
+    Parameters
+    ----------
+    ngram_max : int
+        Longest n-gram, in tokens (see `pipelines.text.tokens`).
+    bits : int
+        Number of buckets, as a power of two.
+    """
+
+    def __init__(self, ngram_max: int = 3, bits: int = 22) -> None:
+        self.ngram_max = ngram_max
+        self.bits = bits
+
+    def fit(self, X: object, y: object = None) -> Self:
+        """Do nothing; there is nothing to learn."""
+        return self
+
+    def transform(self, X: object) -> csr_matrix:
+        """Count n-grams.
+
+        Parameters
+        ----------
+        X : n texts in any container `text_buffer` takes
+
+        Returns
+        -------
+        csr_matrix of float32, shape (n, 2 ** bits)
+        """
+        buckets, counts, offsets = count_ngrams(text_buffer(X), self.ngram_max, self.bits)
+        if offsets[-1] <= np.iinfo(np.int32).max:
+            offsets = offsets.astype(np.int32)
+        return csr_matrix((counts, buckets, offsets), shape=(offsets.size - 1, 2**self.bits))
+
+    def __sklearn_tags__(self) -> object:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        return tags
+
+
+class TermWeighting(TransformerMixin, BaseEstimator):
+    """Counts of hashed n-grams -> weighted features of the n-grams that training has seen.
+
+    Parameters
+    ----------
+    scheme : {"nb", "tfidf", "binary", "count"}
+        ``nb``: presence, scaled to unit length, times the log-count ratio of the classes (Wang and
+        Manning 2012, "Baselines and Bigrams"). ``tfidf``: ``1 + log(count)`` times the inverse
+        document frequency, scaled to unit length. ``binary`` and ``count``: presence or count,
+        scaled to unit length.
+    min_df : int
+        N-grams that stand in fewer texts are left out.
+    smoothing : float
+        Added to the counts of each class before their ratio is taken; ``nb`` only.
+
+    Attributes
+    ----------
+    buckets_ : int32 array, shape (n_kept,)
+        The buckets that are kept, ascending; column j of the output is bucket ``buckets_[j]``.
+    weights_ : float32 array, shape (n_kept,)
+        What each is multiplied with.
+    """
+
+    def __init__(self, scheme: str = "nb", min_df: int = 2, smoothing: float = 1.0) -> None:
+        self.scheme = scheme
+        self.min_df = min_df
+        self.smoothing = smoothing
+
+    def fit(self, X: csr_matrix, y: ArrayLike | None = None) -> Self:
+        """Learn which n-grams to keep and their weights.
+
+        Parameters
+        ----------
+        X : csr_matrix of counts, shape (n, n_buckets)
+        y : array of two labels, shape (n,); needed for ``nb``
+        """
+        if self.scheme not in {"nb", "tfidf", "binary", "count"}:
+            raise ValueError(f"scheme must be nb, tfidf, binary or count, not {self.scheme!r}")
+        X = self._counts(X, reset=True)
+        df = np.bincount(X.indices, minlength=X.shape[1])
+        # A tiny corpus may have nothing that occurs twice.
+        least = min(self.min_df, int(df.max(initial=1)))
+        self.buckets_ = np.flatnonzero(df >= max(least, 1)).astype(np.int32)
+        df = df[self.buckets_]
+        if self.scheme == "nb":
+            weights = self._log_count_ratio(X, df, y)
+        elif self.scheme == "tfidf":
+            weights = np.log((1 + X.shape[0]) / (1 + df)) + 1
+        else:
+            weights = np.ones(df.size)
+        self.weights_ = weights.astype(np.float32)
+        return self
+
+    def transform(self, X: csr_matrix) -> csr_matrix:
+        """Weight and scale.
+
+        Parameters
+        ----------
+        X : csr_matrix of counts, shape (n, n_buckets)
+
+        Returns
+        -------
+        csr_matrix of float32, shape (n, n_kept)
+        """
+        check_is_fitted(self)
+        X = self._counts(X, reset=False)
+        column_of = np.full(X.shape[1], -1, dtype=np.int32)
+        column_of[self.buckets_] = np.arange(self.buckets_.size, dtype=np.int32)
+        values, columns, offsets = _weigh(
+            X.data,
+            X.indices,
+            X.indptr,
+            column_of,
+            self.weights_,
+            self.scheme in {"nb", "binary"},
+            self.scheme == "tfidf",
+        )
+        offsets = offsets.astype(X.indptr.dtype)
+        return csr_matrix((values, columns, offsets), shape=(X.shape[0], self.buckets_.size))
+
+    def _counts(self, X: object, reset: bool) -> csr_matrix:
+        X = validate_data(
+            self, X, accept_sparse="csr", dtype=np.float32, ensure_non_negative=True, reset=reset
+        )
+        return csr_matrix(X)
+
+    def _log_count_ratio(
+        self, X: csr_matrix, df: NDArray[np.int64], y: ArrayLike | None
+    ) -> NDArray[np.float64]:
+        """``log((p / |p|) / (q / |q|))`` of the smoothed counts p and q of the two classes."""
+        classes, labels = np.unique(np.asarray(y), return_inverse=True)
+        if classes.size != 2:
+            raise ValueError(f"the nb scheme needs two classes, got {classes.size}")
+        entries = np.repeat(labels == 1, np.diff(X.indptr))
+        positive = np.bincount(X.indices[entries], minlength=X.shape[1])[self.buckets_]
+        p = positive + self.smoothing
+        q = df - positive + self.smoothing
+        return np.log(p / p.sum()) - np.log(q / q.sum())
+
+    def __sklearn_tags__(self) -> object:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.positive_only = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        tags.target_tags.required = self.scheme == "nb"
+        return tags
+
+
+@njit(cache=True, nogil=True)
+def _weigh(
+    counts: NDArray[np.float32],
+    buckets: NDArray[np.int32],
+    offsets: NDArray[np.int32],
+    column_of: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    presence: bool,
+    weigh_first: bool,
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
+    """Drop, weigh and scale the entries of all rows.
+
+    With `weigh_first` (tf-idf) the length is that of the weighted, kept entries; otherwise that
+    of all entries before weighing, so that it needs no knowledge of what was kept.
+    """
+    n = offsets.size - 1
+    values = np.empty(counts.size, dtype=np.float32)
+    columns = np.empty(counts.size, dtype=np.int32)
+    ends = np.zeros(n + 1, dtype=np.int64)
+    used = 0
+    for row in range(n):
+        begin = used
+        square = 0.0
+        for entry in range(offsets[row], offsets[row + 1]):
+            value = 1.0 if presence else np.float64(counts[entry])
+            column = column_of[buckets[entry]]
+            if weigh_first:
+                if column < 0:
+                    continue
+                value = (1 + np.log(value)) * weights[column]
+            square += value * value
+            if column >= 0:
+                values[used] = value if weigh_first else value * weights[column]
+                columns[used] = column
+                used += 1
+        if square > 0:
+            length = 1 / np.sqrt(square)
+            for entry in range(begin, used):
+                values[entry] = np.float32(values[entry] * length)
+        ends[row + 1] = used
+    return values[:used].copy(), columns[:used].copy(), ends
