@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -62,6 +62,17 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
         return {f"{start}{name}": value for name, value in values.items() if value is not None}
 
 
+class CalibrationBins(NamedTuple):
+    """Texts by their probability: one entry, shape (bins,), for each bin that holds any."""
+
+    predicted: NDArray[np.float64]
+    """Mean probability of the bin."""
+    observed: NDArray[np.float64]
+    """Share of positive texts."""
+    n: NDArray[np.int64]
+    """Number of texts."""
+
+
 def expected_calibration_error(
     y: NDArray[np.int8], probability: NDArray[np.float64], bins: int = ECE_BINS
 ) -> float:
@@ -92,9 +103,21 @@ def expected_calibration_error(
     Naeini, Cooper and Hauskrecht (2015): Obtaining Well Calibrated Probabilities Using Bayesian
     Binning. AAAI.
     """
+    filled = calibration_bins(y, probability, bins)
+    gaps = np.abs(filled.observed - filled.predicted)
+    return float((filled.n * gaps).sum() / len(y))
+
+
+def calibration_bins(
+    y: NDArray[np.int8], probability: NDArray[np.float64], bins: int = ECE_BINS
+) -> CalibrationBins:
+    """Sort probabilities, shape (n,), into bins of equal width; bins without any are left out."""
     bin_of = np.minimum((probability * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(bin_of, weights=probability - y, minlength=bins)
-    return float(np.abs(gaps).sum() / len(y))
+    counts = np.bincount(bin_of, minlength=bins)
+    used = counts > 0
+    sums = (np.bincount(bin_of, weights=each, minlength=bins) for each in (probability, y))
+    predicted, observed = (each[used] / counts[used] for each in sums)
+    return CalibrationBins(predicted, observed, counts[used])
 
 
 def evaluate(
