@@ -16,6 +16,7 @@ import typer
 from opinionlens_cli import config, data
 from opinionlens_cli.console import err, fail
 from opinionlens_cli.preprocess import preprocess
+from opinionlens_cli.serve import serve_command
 from pipelines.errors import OpinionLensError
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.add_typer(config.app, name="config")
 app.add_typer(data.app, name="data")
 app.command()(preprocess)
+app.command("serve")(serve_command)
 
 
 @app.callback()

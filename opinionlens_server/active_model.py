@@ -1,0 +1,135 @@
+"""The model that answers, and how a worker follows the cache when another one is activated."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Final
+
+import msgspec
+
+from pipelines.errors import NoActiveModelError, OpinionLensError
+from pipelines.inference.scorer import Scorer
+from pipelines.registry.cache import CachedModel, ModelCache
+
+POLL_SECONDS: Final = 0.5
+"""How often a worker looks whether another model was activated."""
+
+QUICK_SECONDS: Final = 1e-3
+"""A scorer that answers one short text faster than this may run on the event loop."""
+
+WARM_UP_TEXT: Final = "The plot is thin, but the actors are wonderful and so is the ending. " * 10
+
+logger = logging.getLogger(__name__)
+
+LoadScorer = Callable[[Path], Scorer]
+
+
+class LoadedModel(msgspec.Struct, frozen=True):
+    """A model of the cache, ready to answer."""
+
+    info: CachedModel
+    scorer: Scorer
+    quick: bool
+    """Whether a short text takes so little time that it needs no thread."""
+
+
+class ActiveModel:
+    """Holds the loaded model and replaces it when the cache's active model changes.
+
+    Replacing is one assignment: a request that took :attr:`loaded` before keeps its model to its
+    end. A model that cannot be loaded never replaces one that works.
+
+    Parameters
+    ----------
+    cache : ModelCache
+        The cache that the command line and all workers share.
+    load : callable
+        Makes a scorer from the folder of a cache entry.
+    """
+
+    def __init__(self, cache: ModelCache, load: LoadScorer) -> None:
+        self.cache = cache
+        self.load = load
+        self.loaded: LoadedModel | None = None
+        self.problem: str | None = None
+        """Why the model that should be active is not the one that answers."""
+        self._seen: object = "nothing yet"
+        self._refreshing = asyncio.Lock()
+
+    def require(self) -> LoadedModel:
+        """The loaded model.
+
+        Raises
+        ------
+        NoActiveModelError
+            When no model is loaded; the message says how to get one.
+        """
+        if self.loaded is None:
+            raise NoActiveModelError(self.problem or _what_to_do(self.cache))
+        return self.loaded
+
+    async def refresh(self) -> None:
+        """Load the cache's active model if it is another than last time."""
+        async with self._refreshing:
+            # The stamp is read before the model: a change in between shows at the next look.
+            stamp = await asyncio.to_thread(self.cache.active_stamp)
+            if stamp == self._seen:
+                return
+            self._seen = stamp
+            try:
+                self.loaded = await asyncio.to_thread(self._load_active)
+                self.problem = None
+                logger.info("Model %s answers now.", self.loaded.info.id)
+            except OpinionLensError as error:
+                self._report(str(error))
+            except Exception as error:
+                # Whatever a broken model makes its loader raise, the one that works must stay.
+                logger.exception("Loading the active model failed.")
+                self._report(f"The active model cannot be loaded: {type(error).__name__}: {error}")
+
+    async def watch(self, interval: float = POLL_SECONDS) -> None:
+        """Call :meth:`refresh` every `interval` seconds until cancelled."""
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                await self.refresh()
+            except Exception:
+                # An unreadable cache folder today must not stop the watch for ever.
+                logger.exception("Looking at the model cache failed.")
+
+    def _load_active(self) -> LoadedModel:
+        info = self.cache.active()
+        if info is None:
+            raise NoActiveModelError(_what_to_do(self.cache))
+        scorer = self.load(info.path)
+        return LoadedModel(info, scorer, quick=_seconds_per_text(scorer) < QUICK_SECONDS)
+
+    def _report(self, problem: str) -> None:
+        self.problem = problem
+        kept = f" {self.loaded.info.id} goes on answering." if self.loaded else ""
+        logger.warning("%s%s", problem, kept)
+
+
+def _seconds_per_text(scorer: Scorer) -> float:
+    """How long one short text takes, once everything lazy has happened."""
+    durations = []
+    for _ in range(4):
+        start = perf_counter()
+        scorer.predict([WARM_UP_TEXT])
+        durations.append(perf_counter() - start)
+    return min(durations)
+
+
+def _what_to_do(cache: ModelCache) -> str:
+    """Why no model is active, and the way to one."""
+    if not cache.list():
+        return (
+            "There is no model yet. Fetch one with `olens fetch NAME --activate`, or let "
+            "`olens quickstart` train one from the data at hand."
+        )
+    reason = (cache.active_problem() or "").rstrip(".")
+    return f"{reason}. Or fetch another one with `olens fetch NAME --activate`."

@@ -1,0 +1,161 @@
+"""``/api/v1/models``: the models on this machine and those of the registry."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Final
+
+import msgspec
+from litestar import Controller, delete, get, post, put
+from litestar.di import NamedDependency
+from litestar.openapi.spec import SecurityRequirement
+from litestar.params import FromPath, JSONBody, SkipValidation
+from litestar.types import Guard
+
+from opinionlens_server.active_model import ActiveModel
+from opinionlens_server.guards import require_admin
+from pipelines.errors import InputError, ModelNotFoundError
+from pipelines.registry.cache import CachedModel, ModelCache
+from pipelines.registry.versions import RegisteredModel
+from pipelines.settings import Settings
+
+ADMIN: Final[list[Guard]] = [require_admin]
+"""For routes that change something or spend the registry's credentials."""
+
+TOKEN: Final[list[SecurityRequirement]] = [{"adminToken": []}]
+"""The same for the OpenAPI document."""
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A model in the cache of this machine."""
+
+    id: str
+    name: str
+    version: int
+    aliases: list[str]
+    active: bool
+    """Whether it is the one that answers."""
+    created: datetime
+    """When the version was registered."""
+    fetched: datetime
+    """When it came to this machine."""
+    size: int
+    """Bytes on disk."""
+    metrics: dict[str, float]
+    tags: dict[str, str]
+
+
+class FetchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which version to fetch; without a version or an alias the newest one."""
+
+    model_name: Annotated[str, msgspec.Meta(min_length=1, examples=["sentiment"])]
+    model_version: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    alias: Annotated[str, msgspec.Meta(min_length=1, examples=["champion"])] | None = None
+    set_default: bool = False
+    """Let it answer as soon as it is here."""
+
+
+class ActivateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which model of the cache should answer."""
+
+    id: Annotated[str, msgspec.Meta(examples=["sentiment-v1"])]
+
+
+Holder = NamedDependency[SkipValidation[ActiveModel]]
+Cache = NamedDependency[SkipValidation[ModelCache]]
+Config = NamedDependency[SkipValidation[Settings]]
+
+
+class ModelsController(Controller):
+    """Look at, fetch, activate and remove models."""
+
+    path = "/models"
+    tags = ("models",)
+
+    @get("/", sync_to_thread=True, summary="The models on this machine")
+    def list_models(self, cache: Cache) -> list[Model]:
+        """All usable models of the cache."""
+        active = cache.active()
+        return [_describe(model, active) for model in cache.list()]
+
+    @post("/", summary="Fetch a model from the registry", guards=ADMIN, security=TOKEN)
+    async def fetch(
+        self, data: JSONBody[FetchRequest], active_model: Holder, settings: Config
+    ) -> Model:
+        """Download, check and compile a version, and let it answer if `set_default` is true."""
+        if data.model_version is not None and data.alias is not None:
+            raise InputError("Name a model_version or an alias, not both.")
+        from pipelines.inference.fetching import fetch_model
+
+        fetch = partial(
+            fetch_model,
+            settings,
+            data.model_name,
+            version=data.model_version,
+            alias=data.alias,
+            activate=data.set_default,
+        )
+        fetched = await asyncio.to_thread(fetch)
+        await active_model.refresh()
+        return _describe(fetched, await asyncio.to_thread(active_model.cache.active))
+
+    @get(
+        "/registry",
+        sync_to_thread=True,
+        summary="The models of the registry",
+        guards=ADMIN,
+        security=TOKEN,
+    )
+    def list_registry(self, settings: Config) -> list[RegisteredModel]:
+        """Names, versions, aliases and metrics that the registry offers."""
+        from pipelines.registry.registry import Registry
+
+        return Registry.from_settings(settings).list()
+
+    @get("/active", sync_to_thread=True, summary="The active model")
+    def get_active(self, cache: Cache) -> Model:
+        """The model that the cache says should answer."""
+        active = cache.active()
+        if active is None:
+            raise ModelNotFoundError(cache.active_problem() or "No model is active.")
+        return _describe(active, active)
+
+    @put("/active", summary="Let another model answer", guards=ADMIN, security=TOKEN)
+    async def activate(self, data: JSONBody[ActivateRequest], active_model: Holder) -> Model:
+        """Check the files of a model and make it the active one, for all workers."""
+        activated = await asyncio.to_thread(active_model.cache.activate, data.id)
+        await active_model.refresh()
+        return _describe(activated, activated)
+
+    @get("/{model_id:str}", sync_to_thread=True, summary="One model")
+    def get_model(self, model_id: FromPath[str], cache: Cache) -> Model:
+        """What is known about one model of the cache."""
+        return _describe(cache.get(model_id), cache.active())
+
+    @delete(
+        "/{model_id:str}",
+        sync_to_thread=True,
+        summary="Remove a model",
+        guards=ADMIN,
+        security=TOKEN,
+    )
+    def remove(self, model_id: FromPath[str], cache: Cache) -> None:
+        """Delete a model from this machine; the active one is kept."""
+        cache.remove(model_id)
+
+
+def _describe(model: CachedModel, active: CachedModel | None) -> Model:
+    return Model(
+        id=model.id,
+        name=model.name,
+        version=model.version,
+        aliases=model.aliases,
+        active=active is not None and active.id == model.id,
+        created=model.created,
+        fetched=model.fetched,
+        size=model.size,
+        metrics=model.metrics,
+        tags=model.tags,
+    )

@@ -1,0 +1,127 @@
+"""``/``: the page for people."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from litestar import Controller, get, post
+from litestar.di import NamedDependency
+from litestar.enums import MediaType
+from litestar.exceptions import HTTPException
+from litestar.params import SkipValidation
+from litestar.response import Template
+
+from opinionlens_server.active_model import ActiveModel
+from opinionlens_server.api_reference import TOKEN_VARIABLE, list_routes
+from opinionlens_server.inference import Verdict, check_text, judge
+from opinionlens_server.problems import to_problem
+from opinionlens_server.requests import TextRequest
+from pipelines.errors import NoActiveModelError, OpinionLensError
+from pipelines.settings import Settings
+
+EXAMPLES: Final = (
+    "I expected a tired sequel and got the warmest, funniest film I have seen all year.",
+    "The coffee arrived stale, the box was crushed, and nobody answered my mails.",
+    "Two hours late and they lost my bag. Never again.",
+    "Not bad at all! The first half drags, but the ending is so good that I watched it twice.",
+)
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of a text: a verdict, or a problem, or nothing yet."""
+
+    text: str = ""
+    verdict: Verdict | None = None
+    problem: str | None = None
+    status: int = 200
+
+
+class PagesController(Controller):
+    """The page, whole or in part."""
+
+    path = "/"
+    include_in_schema = False
+
+    @get("/", media_type=MediaType.HTML)
+    async def show(
+        self,
+        request: TextRequest,
+        active_model: NamedDependency[SkipValidation[ActiveModel]],
+        settings: NamedDependency[SkipValidation[Settings]],
+    ) -> Template:
+        """The page before anything was asked."""
+        return _page(request, active_model, settings, Outcome())
+
+    @post("/", media_type=MediaType.HTML, status_code=200)
+    async def evaluate(
+        self,
+        request: TextRequest,
+        active_model: NamedDependency[SkipValidation[ActiveModel]],
+        settings: NamedDependency[SkipValidation[Settings]],
+    ) -> Template:
+        """The verdict on the form's text: a part of the page for htmx, else the whole page."""
+        outcome = await _judge_form(request, active_model, settings)
+        if request.headers.get("hx-request"):
+            return _template("partials/result.html", outcome.status, outcome=outcome)
+        return _page(request, active_model, settings, outcome)
+
+
+async def _judge_form(
+    request: TextRequest, active_model: ActiveModel, settings: Settings
+) -> Outcome:
+    text = ""
+    try:
+        form = await request.form()
+        text = _chosen_example(form.get("example")) or _line_feeds(form.get("text", ""))
+        check_text(text, settings.serving)
+        return Outcome(text, verdict=await judge(active_model.require(), text))
+    except (OpinionLensError, HTTPException) as error:
+        problem = to_problem(error)
+        return Outcome(text, problem=problem.detail, status=problem.status_code)
+
+
+def _chosen_example(number: str | None) -> str | None:
+    if number is None or not number.isdecimal() or int(number) >= len(EXAMPLES):
+        return None
+    return EXAMPLES[int(number)]
+
+
+def _line_feeds(text: str) -> str:
+    """Undo what forms do to line ends, so that the page and the API judge the same text."""
+    return text.replace("\r\n", "\n")
+
+
+def _page(
+    request: TextRequest, active_model: ActiveModel, settings: Settings, outcome: Outcome
+) -> Template:
+    model = active_model.loaded.info if active_model.loaded else None
+    return _template(
+        "home.html",
+        outcome.status,
+        outcome=outcome,
+        model=model,
+        setup_problem=None if model else _why_no_model(active_model),
+        examples=EXAMPLES,
+        limit=settings.serving.max_text_length,
+        routes=list_routes(str(request.base_url).rstrip("/"), model),
+        token_variable=TOKEN_VARIABLE,
+    )
+
+
+def _why_no_model(active_model: ActiveModel) -> str:
+    try:
+        active_model.require()
+    except NoActiveModelError as error:
+        return str(error)
+    return ""
+
+
+def _template(name: str, status: int, **context: object) -> Template:
+    return Template(
+        name,
+        context=context,
+        status_code=status,
+        media_type=MediaType.HTML,
+        headers={"Cache-Control": "no-store", "Vary": "HX-Request"},
+    )
