@@ -1,0 +1,347 @@
+"""Raw files of every format and with every fault."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.datasets import reading
+from pipelines.datasets.reading import (
+    bad_bytes,
+    check_columns,
+    line_numbers,
+    read_batches,
+    read_labelled,
+)
+from pipelines.errors import DataError
+from tests.unit.datasets.project import source_of
+
+TEXTS = ['plain "quoted", comma', "two\nlines", "naïve café 😀", "tab\there"]
+LABELS = ["neg", " POS ", "Neg", "pos"]
+CODES = [0, 1, 0, 1]
+
+
+def read(path: Path, **changes: object) -> pl.DataFrame:
+    return read_labelled(path, source_of(path, **changes).declaration)
+
+
+def fault(path: Path, **changes: object) -> str:
+    with pytest.raises(DataError) as error:
+        list(read_batches(source_of(path, **changes)))
+    return str(error.value)
+
+
+def write_as(ending: str, frame: pl.DataFrame, folder: Path) -> Path:
+    path = folder / f"file{ending}"
+    plain = folder / ("plain" + ending.removesuffix(".gz"))
+    if ending.startswith(".parquet"):
+        frame.write_parquet(plain)
+    elif ending.startswith((".jsonl", ".ndjson")):
+        frame.write_ndjson(plain)
+    else:
+        frame.write_csv(plain, separator="\t" if ending.startswith(".tsv") else ",")
+    content = plain.read_bytes()
+    path.write_bytes(gzip.compress(content) if ending.endswith(".gz") else content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".csv.gz", ".tsv.gz", ".jsonl.gz", ".CSV"],
+)
+def test_every_format_gives_the_same_rows(ending: str, tmp_path: Path) -> None:
+    frame = pl.DataFrame({"other": [1, 2, 3, 4], "text": TEXTS, "label": LABELS})
+
+    found = read(write_as(ending, frame, tmp_path))
+
+    assert found["text"].to_list() == TEXTS
+    assert found["label"].to_list() == CODES
+    assert found.schema == {"text": pl.String, "label": pl.Int8}
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pl.Series([5, 1, None]),
+        pl.Series([5.0, 1.0, float("nan")]),
+        pl.Series(["5", "1.0", ""]),
+        pl.Series([" 5.00 ", "1", "  "]),
+        pl.Series(["5", "1", None], dtype=pl.Categorical),
+    ],
+)
+@pytest.mark.parametrize("ending", [".csv", ".parquet", ".jsonl"])
+def test_numbers_are_labels_however_they_are_written(
+    labels: pl.Series, ending: str, tmp_path: Path
+) -> None:
+    if ending != ".parquet" and labels.dtype == pl.Float64:
+        labels = labels.fill_nan(None)
+    frame = pl.DataFrame({"text": ["good", "bad", "unknown"], "label": labels})
+    path = write_as(ending, frame, tmp_path)
+
+    found = read(path, labels={"negative": ["1"], "positive": ["5.0"]})
+
+    assert found.rows() == [("good", 1), ("bad", 0)]
+
+
+def test_booleans_are_labels(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"text": ["good", "bad"], "label": [True, False]})
+    for ending in (".parquet", ".jsonl", ".csv"):
+        path = write_as(ending, frame, tmp_path)
+        found = read(path, labels={"negative": ["False"], "positive": ["True"]})
+        assert found["label"].to_list() == [1, 0]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl"])
+def test_a_byte_order_mark_is_skipped(ending: str, tmp_path: Path) -> None:
+    path = write_as(ending, pl.DataFrame({"text": ["a"], "label": ["pos"]}), tmp_path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+
+    assert read(path).rows() == [("a", 1)]
+    assert check_columns(source_of(path)) == ["text", "label"]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16", "utf-16-be", "UTF-8", "utf_8_sig"])
+def test_other_encodings_are_read_when_declared(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    path.write_bytes("text,label\ncafé,pos\n".encode(encoding))
+
+    assert read(path, encoding=encoding).rows() == [("café", 1)]
+
+
+def test_broken_utf8_can_be_repaired(tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    path.write_bytes(b"text,label\ncaf\xe9,pos\n")
+
+    assert read(path, encoding="utf-8-replace").rows() == [("caf\ufffd", 1)]
+
+
+def test_broken_utf8_is_an_error_that_says_where_and_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    path.write_bytes(b"text,label\ngood,pos\ncaf\xe9,pos\n")
+
+    message = fault(path)
+
+    assert "byte 0xE9 at offset 23 (line 3) is not valid utf-8" in message
+    assert "encoding: latin-1" in message
+    assert "encoding: utf-8-replace" in message
+    assert "datasets.reviews in conf/params.yaml" in message
+
+
+def test_utf16_that_is_declared_as_utf8_is_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    path.write_bytes("text,label\na,pos\n".encode("utf-16"))
+
+    assert "encoding: utf-16" in fault(path)
+
+
+def test_utf16_without_its_mark_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    path.write_bytes(b"text,label\na,pos\n")
+
+    assert "not valid utf-16" in fault(path, encoding="utf-16")
+
+
+@given(st.lists(st.one_of(st.binary(max_size=4), st.text(max_size=3).map(str.encode))))
+def test_bad_bytes_are_those_that_python_finds(parts: list[bytes]) -> None:
+    content = b"x" + b"".join(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "_CHUNK_BYTES", 3)
+        patch.setattr(reading, "_open", lambda path: __import__("io").BytesIO(content))
+        found = list(bad_bytes(source_of(Path("file.csv"))))
+
+    repaired = content.decode("utf-8", "replace").count("\ufffd")
+    assert len(found) == repaired - content.count("\ufffd".encode())
+    if found:
+        with pytest.raises(UnicodeDecodeError) as error:
+            content.decode()
+        assert found[0].offset == error.value.start
+        assert found[0].value == content[error.value.start]
+        assert found[0].line == 1 + content[: error.value.start].count(b"\n")
+    assert [bad.offset for bad in found] == sorted({bad.offset for bad in found})
+
+
+def test_an_unknown_encoding_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    path.write_text("text,label\na,pos\n")
+
+    assert "there is no such encoding" in fault(path, encoding="klingon")
+    assert "there is no such encoding" in fault(path, encoding="base64")
+
+
+def test_a_missing_file_says_how_to_get_it(tmp_path: Path) -> None:
+    path = tmp_path / "none.csv"
+
+    assert "olens data download reviews" in fault(path, kaggle="owner/name")
+    assert f"{path}: there is no such file. Put the file there" in fault(path)
+
+
+def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file.csv").mkdir()
+
+    assert "is a folder" in fault(tmp_path / "file.csv")
+
+
+def test_an_unknown_ending_is_an_error(tmp_path: Path) -> None:
+    for name in ("file.xlsx", "file", "file.parquet.gz"):
+        (tmp_path / name).write_text("x")
+        assert "cannot tell what kind of file" in fault(tmp_path / name)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_an_empty_file_is_an_error(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"file{ending}"
+    path.write_bytes(b"")
+
+    assert fault(path) == f"{path} is empty"
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet", ".csv.gz"])
+def test_a_missing_column_is_named_with_those_that_are_there(ending: str, tmp_path: Path) -> None:
+    frame = pl.DataFrame({"Text ": ["a"], "stars": [1], "label": ["pos"]})
+    path = write_as(ending, frame, tmp_path)
+
+    message = fault(path)
+
+    assert "has no column 'text'. Did you mean 'Text '?" in message
+    assert "It has: Text , stars, label." in message
+
+
+def test_a_wrong_separator_is_suspected(tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    path.write_text("text;label\na;pos\n")
+
+    assert "add separator: ';' there" in fault(path)
+    assert read(path, separator=";").rows() == [("a", 1)]
+    assert "must be one ASCII character" in fault(path, separator=";;")
+
+
+def test_unknown_labels_are_listed_with_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    path.write_text('text,label\n"two\nlines",Mixed\na,pos\nb,mixed\nc,odd\nd,skip\n')
+
+    with pytest.raises(DataError) as error:
+        read(path, drop=["Skip"])
+
+    message = str(error.value)
+    assert "'mixed' (2 rows, lines 2, 5); 'odd' (1 row, line 6)" in message
+    assert "drop: [Skip, mixed, odd]" in message
+
+
+def test_unknown_labels_of_later_batches_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_BATCH_ROWS", 2)
+    path = tmp_path / "file.jsonl"
+    line = '{"text": "a", "label": "%s"}\n'
+    path.write_text("\n".join(line % label for label in ["pos", "neg", "x", "pos", "x", "x", "x"]))
+
+    with pytest.raises(DataError, match=r"'x' \(4 rows, lines 5, 9, 11, \.\.\.\)"):
+        read(path)
+
+
+def test_many_unknown_labels_are_cut_short(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"text": ["a"] * 9, "label": [f"value {i}" for i in range(9)]})
+    path = write_as(".parquet", frame, tmp_path)
+
+    with pytest.raises(DataError, match=r"'value 0' \(1 row, row 1\);.*and 4 more values"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("text,label\na,pos\nb,neg,extra\n", "line 3 has 3 fields, but there are 2 columns"),
+        ('text,label\na,pos\n"b,neg\nc,pos\n', "quoting is broken in the record after line 2"),
+        ('text,label\na,pos\n"b"x,neg\n', "quoting is broken in the record after line 2"),
+    ],
+)
+def test_malformed_csv_names_the_line(content: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    path.write_text(content)
+
+    assert reason in fault(path)
+
+
+@pytest.mark.parametrize("bad", ["{", "hello", '["a", "pos"]', "7"])
+def test_malformed_jsonl_names_the_line(bad: str, tmp_path: Path) -> None:
+    path = tmp_path / "file.jsonl"
+    path.write_text('{"text": "a", "label": "pos"}\n\n' + bad + "\n")
+
+    message = fault(path)
+
+    assert "is not JSONL, one JSON object a line: line 3" in message
+
+
+def test_jsonl_keys_may_be_missing(tmp_path: Path) -> None:
+    path = tmp_path / "file.jsonl"
+    path.write_text('{"text": "a"}\n' * 1_500 + '{"label": "pos"}\n{"text": "b", "label": "neg"}\n')
+
+    assert read(path).rows() == [("b", 0)]
+
+
+def test_damaged_parquet_and_gzip_are_errors(tmp_path: Path) -> None:
+    parquet, archive = tmp_path / "file.parquet", tmp_path / "file.csv.gz"
+    parquet.write_bytes(b"PAR1 and nothing else")
+    archive.write_bytes(gzip.compress(b"text,label\n" + b"abc,pos\n" * 9_999)[:-50])
+
+    assert "is not a Parquet file" in fault(parquet)
+    assert "is not a complete gzip file" in fault(archive)
+    archive.write_bytes(b"text,label\n")
+    assert "is not a complete gzip file" in fault(archive)
+
+
+def test_columns_of_the_wrong_type_are_errors(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"text": [1, 2], "label": ["pos", "neg"], "list": [["a"], ["b"]]})
+    path = write_as(".parquet", frame, tmp_path)
+
+    assert "column 'text' holds Int64, not text" in fault(path)
+    assert "column 'list' holds List(String), not labels" in fault(path, text="label", label="list")
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_names_with_glob_characters_are_names(ending: str, tmp_path: Path) -> None:
+    plain = write_as(ending, pl.DataFrame({"text": ["a"], "label": ["pos"]}), tmp_path)
+    path = plain.rename(tmp_path / f"what [1]*{ending}")
+
+    assert read(path).rows() == [("a", 1)]
+
+
+def test_a_column_may_have_any_name(tmp_path: Path) -> None:
+    path = write_as(".csv", pl.DataFrame({"row": ["a"], "value": ["pos"]}), tmp_path)
+
+    assert read(path, text="row", label="value").rows() == [("a", 1)]
+
+
+def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    for content in ("text,label\n", "text,label\n,pos\na,\n"):
+        path.write_text(content)
+        with pytest.raises(DataError, match="no row with a text and a label"):
+            read(path)
+
+
+def test_temporary_copies_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    path = tmp_path / "file.csv"
+    path.write_bytes("text,label\ncafé,pos\n".encode("latin-1"))
+
+    batches = read_batches(source_of(path, encoding="latin-1"))
+    next(batches)
+    assert list(folder.iterdir())
+    del batches
+
+    assert not list(folder.iterdir())
+
+
+def test_line_numbers_count_header_and_line_breaks(tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    path.write_text('text,label\n"a\n\nb",pos\nc,pos\nd,pos\n')
+
+    assert line_numbers(source_of(path), [0, 2]) == [2, 6]
