@@ -1,0 +1,96 @@
+"""A fitted pipeline -> the table that the fused scorer reads, if the pipeline is linear."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.inference.linear import LinearScorer, TableInfo
+from pipelines.inference.scorer import MODEL_FOLDER, TABLE_FILE
+from pipelines.training.persistence import load_pipeline
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+    from pipelines.text.vectorizer import TermWeighting
+
+_TERMS: Final[dict[str, Literal["presence", "count", "log_count"]]] = {
+    "nb": "presence",
+    "binary": "presence",
+    "count": "count",
+    "tfidf": "log_count",
+}
+
+
+def compile_model(entry: Path) -> None:
+    """Make the cache entry in folder `entry` ready to serve.
+
+    Loads ``entry/model`` once, which checks that it can be loaded safely, and writes the fused
+    table beside it when the model is linear.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be used.
+    """
+    scorer = fuse(load_pipeline(entry / MODEL_FOLDER))
+    if scorer is not None:
+        scorer.save(entry / TABLE_FILE)
+
+
+def fuse(pipeline: Pipeline) -> LinearScorer | None:
+    """The fused scorer of a fitted pipeline; None if the pipeline is not linear.
+
+    Linear is: `HashedNgramVectorizer`, then a sigmoid-calibrated pipeline of `TermWeighting` and
+    a classifier with ``coef_`` and ``intercept_``.
+    """
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.pipeline import Pipeline
+
+    from pipelines.text.vectorizer import HashedNgramVectorizer, TermWeighting
+
+    if len(pipeline.steps) != 2:
+        return None
+    vectorizer, calibrated = (step for _, step in pipeline.steps)
+    if not isinstance(vectorizer, HashedNgramVectorizer):
+        return None
+    if not isinstance(calibrated, CalibratedClassifierCV):
+        return None
+    if calibrated.method != "sigmoid" or len(calibrated.calibrated_classifiers_) != 1:
+        return None
+    fitted = calibrated.calibrated_classifiers_[0]
+    if not isinstance(fitted.estimator, Pipeline) or len(fitted.estimator.steps) != 2:
+        return None
+    weighting, classifier = (step for _, step in fitted.estimator.steps)
+    if not isinstance(weighting, TermWeighting) or not hasattr(classifier, "coef_"):
+        return None
+    sigmoid = fitted.calibrators[0]
+    weights, norms = _tables(weighting, classifier.coef_, vectorizer.bits)
+    info = TableInfo(
+        ngram_max=vectorizer.ngram_max,
+        bits=vectorizer.bits,
+        terms=_TERMS[weighting.scheme],
+        bias=float(classifier.intercept_[0]),
+        # scikit-learn's sigmoid is 1 / (1 + exp(a * margin + b)).
+        slope=-float(sigmoid.a_),
+        offset=-float(sigmoid.b_),
+    )
+    return LinearScorer(info, weights, norms)
+
+
+def _tables(
+    weighting: TermWeighting, coef: NDArray[np.floating], bits: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weights and norms by bucket; see `LinearScorer`."""
+    products = weighting.weights_.astype(np.float64) * np.asarray(coef, dtype=np.float64).ravel()
+    weights = np.zeros(2**bits, dtype=np.float32)
+    weights[weighting.buckets_] = products
+    norms = np.zeros(2**bits if weighting.scheme == "tfidf" else 0, dtype=np.float32)
+    if norms.size:
+        norms[weighting.buckets_] = weighting.weights_
+    for table in (weights, norms):
+        table.flags.writeable = False  # as when it is mapped: one compiled version serves both
+    return weights, norms

@@ -1,0 +1,73 @@
+"""Fitted pipelines on disk: skops with an allow-list of our own, never pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pipelines.errors import CorruptModelError, UnsafeModelError
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+MODEL_FILE: Final = "model.skops"
+
+TRUSTED_TYPES: Final = (
+    "pipelines.text.vectorizer.HashedNgramVectorizer",
+    "pipelines.text.vectorizer.TermWeighting",
+    "pipelines.training.linear.BaggedLinearSVM",
+    "pipelines.training.linear.LinearComplementNB",
+    "pipelines.training.linear.LinearSVM",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.feature_selection._univariate_selection.chi2",
+    "sklearn.model_selection._split.StratifiedKFold",
+    "sklearn.tree._tree.Tree",
+)
+"""What a model may contain beyond the types that skops itself trusts."""
+
+
+def trusted_types() -> list[str]:
+    """The allow-list, with the types that installed subjects of other packages declare."""
+    from pipelines.training.subjects import all_subjects
+
+    return sorted({*TRUSTED_TYPES, *(t for s in all_subjects().values() for t in s.trusted_types)})
+
+
+def load_pipeline(folder: Path) -> Pipeline:
+    """Load the pipeline of the logged model in `folder`.
+
+    The allow-list in the model's own ``MLmodel`` file is not consulted: a model cannot vouch for
+    itself.
+
+    Raises
+    ------
+    UnsafeModelError
+        If the model is a pickle, or contains a type that is not on our list.
+    CorruptModelError
+        If the file cannot be read.
+    """
+    import skops.io
+
+    path = folder / MODEL_FILE
+    if not path.is_file():
+        pickles = [p.name for pattern in ("*.pkl", "*.pickle") for p in folder.glob(pattern)]
+        if pickles:
+            raise UnsafeModelError(
+                f"{folder.name} is a pickle ({pickles[0]}), and loading a pickle can run any code. "
+                "If you trust where it comes from, load it yourself and log it again with "
+                'mlflow.sklearn.log_model(model, serialization_format="skops")'
+            )
+        raise CorruptModelError(f"{folder.name} holds no {MODEL_FILE}")
+    try:
+        unknown = set(skops.io.get_untrusted_types(file=path)) - set(trusted_types())
+        if unknown:
+            raise UnsafeModelError(
+                f"{folder.name} contains {', '.join(sorted(unknown))}, which OpinionLens does not "
+                "load. A subject of another package names its types in Subject.trusted_types"
+            )
+        return skops.io.load(path, trusted=trusted_types())
+    except UnsafeModelError:
+        raise
+    except Exception as error:  # a damaged file fails anywhere in zipfile, json or numpy
+        raise CorruptModelError(f"{folder.name}: {MODEL_FILE} cannot be read: {error}") from error

@@ -1,0 +1,355 @@
+"""Subjects: what can be trained. Each names an estimator, its parameters and its search space.
+
+Another package adds one by an entry point in the group ``opinionlens.subjects`` that leads to a
+`Subject`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from pipelines.errors import TrainingError
+from pipelines.params import Vectorizer
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+    from sklearn.base import BaseEstimator
+
+Value = float | int | str | bool | None
+Parameters = Mapping[str, Value]
+
+ENTRY_POINT_GROUP: Final = "opinionlens.subjects"
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that can be trained on n-gram counts.
+
+    Attributes
+    ----------
+    name : str
+        What ``--subject`` calls it.
+    summary : str
+        One line for people.
+    defaults : mapping
+        Every parameter with its default value.
+    build : callable (parameters, seed) -> classifier
+        An unfitted scikit-learn classifier whose input is the output of
+        `pipelines.text.vectorizer.HashedNgramVectorizer`; it has a ``decision_function`` or
+        ``predict_proba``. It need not be calibrated: `olens` does that.
+    suggest : callable (trial) -> parameters
+        The search space: parameters drawn from an Optuna trial; those left out keep the default.
+    vectorizer : Vectorizer or None
+        A feature space of its own; None for the one in ``conf/params.yaml``.
+    trusted_types : tuple of str
+        Types outside scikit-learn that a saved model of this subject may contain.
+    """
+
+    name: str
+    summary: str
+    defaults: dict[str, Value]
+    build: Callable[[Parameters, int], BaseEstimator]
+    suggest: Callable[[BaseTrial], dict[str, Value]]
+    vectorizer: Vectorizer | None = None
+    trusted_types: tuple[str, ...] = ()
+
+    def parameters(self, given: Parameters) -> dict[str, Value]:
+        """The defaults, overridden by `given`.
+
+        Raises
+        ------
+        TrainingError
+            For a parameter that the subject does not have, or of another type.
+        """
+        for key, value in given.items():
+            if key not in self.defaults:
+                raise TrainingError(
+                    f"The subject {self.name} has no parameter {key!r}; "
+                    f"it has: {', '.join(self.defaults)}"
+                )
+            default = self.defaults[key]
+            numbers = isinstance(default, int | float) and isinstance(value, int | float)
+            if default is not None and not numbers and not isinstance(value, type(default)):
+                raise TrainingError(
+                    f"{key}={value!r}: {self.name} expects {type(default).__name__} here, "
+                    f"for example {key}={default}"
+                )
+        return {**self.defaults, **given}
+
+
+def get_subject(name: str) -> Subject:
+    """The subject called `name`, built in or from another package.
+
+    Raises
+    ------
+    TrainingError
+        Listing the names there are.
+    """
+    subjects = all_subjects()
+    if name not in subjects:
+        raise TrainingError(
+            f"There is no subject {name!r}; choose one of: {', '.join(sorted(subjects))}"
+        )
+    return subjects[name]
+
+
+@cache
+def all_subjects() -> dict[str, Subject]:
+    """All subjects by name: the eight of this package, then those of entry points."""
+    subjects = {subject.name: subject for subject in _built_in()}
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            subject = point.load()
+        except Exception as error:  # whatever another package's import may raise
+            raise TrainingError(
+                f"The entry point {point.name} = {point.value} cannot be loaded: {error}"
+            ) from error
+        if not isinstance(subject, Subject):
+            raise TrainingError(
+                f"The entry point {point.name} = {point.value} leads to "
+                f"{type(subject).__name__}, not to a pipelines.training.subjects.Subject"
+            )
+        if subject.name in subjects:
+            raise TrainingError(
+                f"The entry point {point.name} = {point.value} brings a subject called "
+                f"{subject.name!r}, which there is already"
+            )
+        subjects[subject.name] = subject
+    return subjects
+
+
+def _built_in() -> list[Subject]:
+    return [
+        Subject(
+            name="nbsvm",
+            summary="support vector machine on naive Bayes log-count ratios",
+            defaults={"C": 16.0, "smoothing": 1.0, "min_df": 2, "class_weight": "none"},
+            build=_nbsvm,
+            suggest=lambda trial: {
+                "C": trial.suggest_float("C", 1.0, 64.0, log=True),
+                "smoothing": trial.suggest_float("smoothing", 0.5, 3.0, log=True),
+                "min_df": trial.suggest_int("min_df", 1, 3),
+            },
+        ),
+        Subject(
+            name="logistic_regression",
+            summary="logistic regression with L2 penalty",
+            defaults={"C": 30.0, "scheme": "tfidf", "min_df": 2, "class_weight": "none"},
+            build=_logistic_regression,
+            suggest=lambda trial: {
+                "C": trial.suggest_float("C", 1.0, 100.0, log=True),
+                "scheme": trial.suggest_categorical("scheme", ["nb", "tfidf"]),
+                "min_df": trial.suggest_int("min_df", 1, 3),
+            },
+        ),
+        Subject(
+            name="linear_svc",
+            summary="support vector machine on tf-idf",
+            defaults={"C": 1.0, "scheme": "tfidf", "min_df": 2, "class_weight": "none"},
+            build=_linear_svc,
+            suggest=lambda trial: {
+                "C": trial.suggest_float("C", 0.1, 10.0, log=True),
+                "scheme": trial.suggest_categorical("scheme", ["tfidf", "binary"]),
+                "min_df": trial.suggest_int("min_df", 1, 3),
+            },
+        ),
+        Subject(
+            name="bagging_linear_svc",
+            summary="mean of support vector machines on bootstrap samples",
+            defaults={
+                "C": 1.0,
+                "n_estimators": 10,
+                "max_samples": 0.8,
+                "scheme": "tfidf",
+                "min_df": 2,
+                "class_weight": "none",
+            },
+            build=_bagging_linear_svc,
+            suggest=lambda trial: {
+                "C": trial.suggest_float("C", 0.1, 10.0, log=True),
+                "n_estimators": trial.suggest_int("n_estimators", 5, 20),
+                "max_samples": trial.suggest_float("max_samples", 0.5, 1.0),
+            },
+        ),
+        Subject(
+            name="complement_nb",
+            summary="complement naive Bayes",
+            defaults={"alpha": 0.3, "scheme": "tfidf", "min_df": 2},
+            build=_complement_nb,
+            suggest=lambda trial: {
+                "alpha": trial.suggest_float("alpha", 0.01, 3.0, log=True),
+                "scheme": trial.suggest_categorical("scheme", ["tfidf", "binary"]),
+                "min_df": trial.suggest_int("min_df", 1, 3),
+            },
+        ),
+        Subject(
+            name="knn",
+            summary="nearest neighbours among latent topics",
+            vectorizer=_SMALL,
+            defaults={"n_neighbors": 25, "n_topics": 100, "weights": "distance"},
+            build=_knn,
+            suggest=lambda trial: {
+                "n_neighbors": trial.suggest_int("n_neighbors", 5, 100, log=True),
+                "n_topics": trial.suggest_int("n_topics", 50, 200, step=50),
+                "weights": trial.suggest_categorical("weights", ["uniform", "distance"]),
+            },
+        ),
+        Subject(
+            name="decision_tree",
+            summary="one decision tree on the most telling n-grams",
+            vectorizer=_SMALL,
+            defaults={"max_depth": 40, "min_samples_leaf": 10, "n_features": 1000},
+            build=_decision_tree,
+            suggest=lambda trial: {
+                "max_depth": trial.suggest_int("max_depth", 10, 80),
+                "min_samples_leaf": trial.suggest_int("min_samples_leaf", 2, 50, log=True),
+                "n_features": trial.suggest_int("n_features", 500, 1500, step=500),
+            },
+        ),
+        Subject(
+            name="random_forest",
+            summary="random forest on the most telling n-grams",
+            vectorizer=_SMALL,
+            defaults={"n_estimators": 150, "min_samples_leaf": 2, "n_features": 1500},
+            build=_random_forest,
+            suggest=lambda trial: {
+                "n_estimators": trial.suggest_int("n_estimators", 100, 250, step=50),
+                "min_samples_leaf": trial.suggest_int("min_samples_leaf", 1, 10, log=True),
+                "n_features": trial.suggest_int("n_features", 1000, 2000, step=500),
+            },
+        ),
+    ]
+
+
+# Trees and neighbours gain nothing from millions of n-grams and take hours over them.
+_SMALL: Final = Vectorizer(ngram_max=2, bits=18)
+
+
+def _nbsvm(parameters: Parameters, seed: int) -> BaseEstimator:
+    return _linear({**parameters, "scheme": "nb"}, seed)
+
+
+def _linear_svc(parameters: Parameters, seed: int) -> BaseEstimator:
+    return _linear(parameters, seed)
+
+
+def _linear(parameters: Parameters, seed: int) -> BaseEstimator:
+    from pipelines.training.linear import LinearSVM
+
+    classifier = LinearSVM(
+        C=parameters["C"], class_weight=_class_weight(parameters), random_state=seed
+    )
+    return _weighted(parameters, classifier)
+
+
+def _bagging_linear_svc(parameters: Parameters, seed: int) -> BaseEstimator:
+    from pipelines.training.linear import BaggedLinearSVM
+
+    classifier = BaggedLinearSVM(
+        n_estimators=parameters["n_estimators"],
+        max_samples=parameters["max_samples"],
+        C=parameters["C"],
+        class_weight=_class_weight(parameters),
+        random_state=seed,
+    )
+    return _weighted(parameters, classifier)
+
+
+def _logistic_regression(parameters: Parameters, seed: int) -> BaseEstimator:
+    from sklearn.linear_model import LogisticRegression
+
+    classifier = LogisticRegression(
+        C=parameters["C"],
+        solver="liblinear",
+        dual=True,
+        tol=0.01,
+        max_iter=300,
+        class_weight=_class_weight(parameters),
+        random_state=seed,
+    )
+    return _weighted(parameters, classifier)
+
+
+def _complement_nb(parameters: Parameters, seed: int) -> BaseEstimator:
+    from pipelines.training.linear import LinearComplementNB
+
+    return _weighted(parameters, LinearComplementNB(alpha=parameters["alpha"]))
+
+
+def _knn(parameters: Parameters, seed: int) -> BaseEstimator:
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.preprocessing import Normalizer
+
+    return _reduced(
+        20_000,
+        TruncatedSVD(parameters["n_topics"], n_iter=3, random_state=seed),
+        Normalizer(),
+        KNeighborsClassifier(
+            parameters["n_neighbors"], weights=parameters["weights"], algorithm="brute"
+        ),
+    )
+
+
+def _decision_tree(parameters: Parameters, seed: int) -> BaseEstimator:
+    from sklearn.tree import DecisionTreeClassifier
+
+    return _reduced(
+        parameters["n_features"],
+        DecisionTreeClassifier(
+            max_depth=parameters["max_depth"],
+            min_samples_leaf=parameters["min_samples_leaf"],
+            random_state=seed,
+        ),
+    )
+
+
+def _random_forest(parameters: Parameters, seed: int) -> BaseEstimator:
+    from sklearn.ensemble import RandomForestClassifier
+
+    return _reduced(
+        parameters["n_features"],
+        RandomForestClassifier(
+            parameters["n_estimators"],
+            min_samples_leaf=parameters["min_samples_leaf"],
+            max_samples=0.5,
+            n_jobs=-1,
+            random_state=seed,
+        ),
+    )
+
+
+def _weighted(parameters: Parameters, classifier: BaseEstimator) -> BaseEstimator:
+    from sklearn.pipeline import Pipeline
+
+    from pipelines.text.vectorizer import TermWeighting
+
+    weighting = TermWeighting(
+        scheme=parameters["scheme"],
+        min_df=parameters["min_df"],
+        smoothing=parameters.get("smoothing", 1.0),
+    )
+    return Pipeline([("weighting", weighting), ("classifier", classifier)])
+
+
+def _reduced(n_features: Value, *steps: BaseEstimator) -> BaseEstimator:
+    """Tf-idf of the n-grams that tell the classes apart best, then `steps`."""
+    from sklearn.feature_selection import SelectKBest, chi2
+    from sklearn.pipeline import make_pipeline
+
+    from pipelines.text.vectorizer import TermWeighting
+
+    return make_pipeline(
+        TermWeighting("tfidf", min_df=5), SelectKBest(chi2, k=n_features), *steps
+    )
+
+
+def _class_weight(parameters: Parameters) -> str | None:
+    given = parameters["class_weight"]
+    if given not in {"none", "balanced"}:
+        raise TrainingError(f"class_weight={given!r}: choose none or balanced")
+    return None if given == "none" else str(given)
