@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
 from typing import Final
 
 import msgspec
@@ -18,10 +17,7 @@ from pipelines.registry.cache import CachedModel, ModelCache
 POLL_SECONDS: Final = 0.5
 """How often a worker looks whether another model was activated."""
 
-QUICK_SECONDS: Final = 1e-3
-"""A scorer that answers one short text faster than this may run on the event loop."""
-
-WARM_UP_TEXT: Final = "The plot is thin, but the actors are wonderful and so is the ending. " * 10
+WARM_UP_TEXT: Final = "The plot is thin, but the actors are wonderful."
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +29,11 @@ class LoadedModel(msgspec.Struct, frozen=True):
 
     info: CachedModel
     scorer: Scorer
-    quick: bool
-    """Whether a short text takes so little time that it needs no thread."""
+
+    @property
+    def quick(self) -> bool:
+        """Whether a short text takes microseconds, so that it needs no thread."""
+        return self.scorer.kind == "linear"
 
 
 class ActiveModel:
@@ -106,22 +105,14 @@ class ActiveModel:
         if info is None:
             raise NoActiveModelError(_what_to_do(self.cache))
         scorer = self.load(info.path)
-        return LoadedModel(info, scorer, quick=_seconds_per_text(scorer) < QUICK_SECONDS)
+        # What is lazy in it happens now and not to the first user.
+        scorer.predict([WARM_UP_TEXT])
+        return LoadedModel(info, scorer)
 
     def _report(self, problem: str) -> None:
         self.problem = problem
         kept = f" {self.loaded.info.id} goes on answering." if self.loaded else ""
         logger.warning("%s%s", problem, kept)
-
-
-def _seconds_per_text(scorer: Scorer) -> float:
-    """How long one short text takes, once everything lazy has happened."""
-    durations = []
-    for _ in range(4):
-        start = perf_counter()
-        scorer.predict([WARM_UP_TEXT])
-        durations.append(perf_counter() - start)
-    return min(durations)
 
 
 def _what_to_do(cache: ModelCache) -> str:

@@ -110,9 +110,9 @@ class ModelsController(Controller):
     )
     def list_registry(self, settings: Config) -> list[RegisteredModel]:
         """Names, versions, aliases and metrics that the registry offers."""
-        from pipelines.registry.registry import Registry
+        from pipelines.registry.client import Registry
 
-        return Registry.from_settings(settings).list()
+        return Registry(settings.mlflow).models()
 
     @get("/active", sync_to_thread=True, summary="The active model")
     def get_active(self, cache: Cache) -> Model:

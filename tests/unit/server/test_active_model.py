@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from litestar import Litestar
+from litestar.testing import TestClient
+from numpy.typing import NDArray
+
+from opinionlens_server.active_model import ActiveModel
+from opinionlens_server.inference import judge
+from pipelines.errors import NoActiveModelError
+from pipelines.registry.cache import ModelCache
+from tests.unit.server.conftest import CountingScorer, Install, load_counting_scorer
+
+
+def refresh(active: ActiveModel) -> str | None:
+    asyncio.run(active.refresh())
+    return active.loaded.info.id if active.loaded else None
+
+
+def test_it_follows_the_cache(cache: ModelCache, install: Install) -> None:
+    active = ActiveModel(cache, load_counting_scorer)
+    assert refresh(active) is None
+    install(1, activate=True)
+    assert refresh(active) == "reviews-v1"
+    install(2, activate=True)
+    assert refresh(active) == "reviews-v2"
+    cache.activate("reviews-v1")
+    assert refresh(active) == "reviews-v1"
+
+
+def test_an_unchanged_cache_loads_nothing(cache: ModelCache, install: Install) -> None:
+    loads = []
+
+    def load(entry: Path) -> CountingScorer:
+        loads.append(entry.name)
+        return CountingScorer(0)
+
+    active = ActiveModel(cache, load)
+    install(1, activate=True)
+    for _ in range(3):
+        refresh(active)
+
+    assert loads == ["reviews-v1"]
+
+
+def test_who_took_a_model_keeps_it(cache: ModelCache, install: Install) -> None:
+    active = ActiveModel(cache, load_counting_scorer)
+    install(1, activate=True)
+    refresh(active)
+    taken = active.require()
+    install(2, activate=True)
+    refresh(active)
+
+    assert (taken.info.id, active.require().info.id) == ("reviews-v1", "reviews-v2")
+
+
+@pytest.mark.parametrize("failure", [ValueError("unexpected"), MemoryError("no room")])
+def test_a_model_that_cannot_be_loaded_replaces_nothing(
+    cache: ModelCache, install: Install, failure: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    def load(entry: Path) -> CountingScorer:
+        if entry.name == "reviews-v2":
+            raise failure
+        return CountingScorer(0)
+
+    active = ActiveModel(cache, load)
+    install(1, activate=True)
+    refresh(active)
+    install(2, activate=True)
+
+    with caplog.at_level(logging.WARNING):
+        assert refresh(active) == "reviews-v1"
+    assert str(failure) in str(active.problem)
+    assert "reviews-v1 goes on answering" in caplog.text
+
+    cache.activate("reviews-v1")
+    assert refresh(active) == "reviews-v1"
+    assert active.problem is None
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"id": "reviews-v9"}', '{"id": 3}', "\xff"])
+def test_a_broken_pointer_keeps_the_model(
+    cache: ModelCache, install: Install, content: str
+) -> None:
+    active = ActiveModel(cache, load_counting_scorer)
+    install(1, activate=True)
+    refresh(active)
+    (cache.folder / "active.json").write_text(content)
+
+    assert refresh(active) == "reviews-v1"
+    assert active.problem
+
+
+@pytest.mark.parametrize("content", [None, "", '{"id": "reviews-v9"}'])
+def test_without_an_active_model_it_says_what_to_do(
+    cache: ModelCache, install: Install, content: str | None
+) -> None:
+    install(1)
+    if content is not None:
+        (cache.folder / "active.json").write_text(content)
+    active = ActiveModel(cache, load_counting_scorer)
+    refresh(active)
+
+    with pytest.raises(NoActiveModelError, match="olens fetch NAME --activate"):
+        active.require()
+
+
+@pytest.mark.parametrize(
+    ("kind", "length", "inline"),
+    [("linear", 20_000, True), ("linear", 20_001, False), ("pipeline", 4, False)],
+)
+def test_only_what_takes_microseconds_runs_on_the_event_loop(
+    cache: ModelCache, install: Install, kind: str, length: int, inline: bool
+) -> None:
+    threads = []
+
+    class Scorer(CountingScorer):
+        def predict(self, texts: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
+            threads.append(threading.current_thread())
+            return super().predict(texts)
+
+    scorer = Scorer(0)
+    scorer.kind = kind
+    active = ActiveModel(cache, lambda entry: scorer)
+    install(1, activate=True)
+    refresh(active)
+    asyncio.run(judge(active.require(), "x" * length))
+
+    assert (threads[-1] is threading.main_thread()) is inline
+
+
+def test_the_watch_outlives_errors(
+    cache: ModelCache, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    active = ActiveModel(cache, load_counting_scorer)
+    install(1, activate=True)
+    stamp, calls = cache.active_stamp, []
+
+    def fail_once() -> object:
+        calls.append(1)
+        if len(calls) == 1:
+            raise PermissionError("the folder is not yours")
+        return stamp()
+
+    monkeypatch.setattr(cache, "active_stamp", fail_once)
+
+    async def watch() -> None:
+        task = asyncio.create_task(active.watch(interval=0.001))
+        while active.loaded is None:
+            await asyncio.sleep(0.001)
+        task.cancel()
+
+    asyncio.run(asyncio.wait_for(watch(), timeout=10))
+    assert active.require().info.id == "reviews-v1"
+
+
+class TestHealth:
+    def test_alive_without_a_model(self, empty_client: TestClient[Litestar]) -> None:
+        assert empty_client.get("/health").json() == {"status": "ok"}
+        ready = empty_client.get("/health/ready")
+        assert ready.status_code == 503
+        assert ready.json()["status"] == "unavailable"
+        assert "olens fetch" in ready.json()["problem"]
+
+    def test_ready_with_a_model(self, client: TestClient[Litestar]) -> None:
+        ready = client.get("/health/ready")
+        assert ready.status_code == 200
+        assert ready.json() == {"status": "ready", "model": "reviews-v1", "problem": None}
+
+    def test_a_failed_switch_is_shown(
+        self, client: TestClient[Litestar], install: Install, admin: dict[str, bytes]
+    ) -> None:
+        install(1, name="broken")
+        client.put("/api/v1/models/active", json={"id": "broken-v1"}, headers=admin)
+
+        ready = client.get("/health/ready")
+        assert ready.status_code == 200
+        assert ready.json()["model"] == "reviews-v1"
+        assert "broken-v1 is damaged" in ready.json()["problem"]
