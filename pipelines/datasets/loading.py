@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.datasets.reading import check_names, find_source, read_labelled
+from pipelines.datasets.reading import (
+    canonical_label,
+    check_names,
+    find_source,
+    read_labelled,
+)
 from pipelines.datasets.reports import (
     DatasetReport,
     SliceReport,
@@ -133,9 +138,9 @@ def declaration_for_file(params: Params, text: str, label: str) -> Dataset:
     for dataset in params.datasets.values():
         for name, values in dataset.labels.items():
             for value in values:
-                meanings.setdefault(value.strip().lower(), set()).add(name)
+                meanings.setdefault(canonical_label(value), set()).add(name)
         for value in dataset.drop:
-            meanings.setdefault(value.strip().lower(), set()).add("drop")
+            meanings.setdefault(canonical_label(value), set()).add("drop")
 
     def meaning(name: str) -> list[str]:
         return [value for value, names in meanings.items() if names == {name}]

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from pipelines.datasets.writing import explained
 from pipelines.errors import DataError
 
 if TYPE_CHECKING:
@@ -486,7 +487,6 @@ def _utf8_file(source: Source) -> Iterator[Path]:
     with tempfile.NamedTemporaryFile(suffix=source.path.suffix) as copy:
         with _open(source.path) as stream:
             _recode(stream, copy, codec, errors, source)
-        copy.flush()
         yield Path(copy.name)
 
 
@@ -499,12 +499,19 @@ def _needs_copy(path: Path) -> bool:
 
 def _recode(stream: IO[bytes], target: IO[bytes], codec: str, errors: str, source: Source) -> None:
     decoder = codecs.getincrementaldecoder(codec)(errors)
-    try:
-        while chunk := stream.read(_CHUNK_BYTES):
-            target.write(decoder.decode(chunk).encode("utf-8", "replace"))
-        target.write(decoder.decode(b"", final=True).encode("utf-8", "replace"))
-    except UnicodeDecodeError:
-        raise encoding_error(source, next(bad_bytes(source))) from None
+    folder = Path(tempfile.gettempdir())
+    final = False
+    while not final:
+        chunk = stream.read(_CHUNK_BYTES)
+        final = not chunk
+        try:
+            text = decoder.decode(chunk, final)
+        except UnicodeError:
+            raise encoding_error(source, next(bad_bytes(source))) from None
+        with explained(folder):
+            target.write(text.encode("utf-8", "replace"))
+    with explained(folder):
+        target.flush()
 
 
 def encoding_error(source: Source, bad: BadByte) -> DataError:

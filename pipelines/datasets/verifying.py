@@ -114,8 +114,8 @@ def verify_file(source: Source, on_progress: Progress | None = None) -> Verifica
         texts, tally, unknown = clean(readable, on_progress)
         classes = class_counts(texts)
         findings += _counted(tally)
-        for check in (partial(unknown.check, source), partial(check_usable, source, texts, tally)):
-            findings += _stopping(check, tally)
+        findings += _stopping(partial(unknown.check, readable), tally.unknown_label)
+        findings += _stopping(partial(check_usable, readable, texts, tally))
     except DataError as error:
         findings.append(Finding(str(error), None, "stops with this error", stops=True))
     return Verification(
@@ -157,10 +157,9 @@ def _counted(tally: Tally) -> list[Finding]:
     ]
 
 
-def _stopping(check: Callable[[], None], tally: Tally) -> list[Finding]:
+def _stopping(check: Callable[[], None], count: int | None = None) -> list[Finding]:
     try:
         check()
     except DataError as error:
-        count = tally.unknown_label or None
         return [Finding(str(error), count, "stops with this error", stops=True)]
     return []

@@ -48,13 +48,18 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 @contextmanager
 def explained(target: Path) -> Iterator[None]:
     """Turn what a failed write raises into a `StorageError` about `target`."""
+    from polars.exceptions import ComputeError
+
     try:
         yield
-    except OSError as error:
-        if error.errno in _FULL or "No space left" in str(error):
+    except (OSError, ComputeError) as error:
+        # Polars has no class of its own for a disk that is full.
+        if getattr(error, "errno", None) in _FULL or "No space left" in str(error):
             raise StorageError(
                 f"{target}: the disk is full. Nothing was changed; free some space and try again."
             ) from None
+        if isinstance(error, ComputeError):
+            raise
         raise StorageError(f"{target}: cannot be written: {error.strerror or error}") from None
 
 

@@ -38,7 +38,9 @@ class Project:
         values = {"seed": seed, "datasets": declared}
         (self.root / "conf" / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
 
-    def write(self, content: bytes | str, name: str = "reviews.csv", *, sample: bool = False) -> Path:
+    def write(
+        self, content: bytes | str, name: str = "reviews.csv", *, sample: bool = False
+    ) -> Path:
         """Write a raw file."""
         path = (self.sample if sample else self.raw) / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +69,9 @@ def csv_of(rows: Sequence[tuple[str, str]]) -> str:
 
 def rows_of(number: int, *, prefix: str = "review") -> list[tuple[str, str]]:
     """Distinct texts, of both classes in turn."""
-    return [(f"{prefix} number {i}, " + "so " * (i % 7), ("neg", "pos")[i % 2]) for i in range(number)]
+    return [
+        (f"{prefix} number {i}, " + "so " * (i % 7), ("neg", "pos")[i % 2]) for i in range(number)
+    ]
 
 
 def source_of(path: Path, **changes: object) -> Source:

@@ -105,7 +105,9 @@ def test_a_byte_order_mark_is_skipped(ending: str, tmp_path: Path) -> None:
     assert check_columns(source_of(path)) == ["text", "label"]
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16", "utf-16-be", "UTF-8", "utf_8_sig"])
+@pytest.mark.parametrize(
+    "encoding", ["latin-1", "cp1252", "utf-16", "utf-16-be", "UTF-8", "utf_8_sig"]
+)
 def test_other_encodings_are_read_when_declared(encoding: str, tmp_path: Path) -> None:
     path = tmp_path / "file.csv"
     path.write_bytes("text,label\ncafé,pos\n".encode(encoding))

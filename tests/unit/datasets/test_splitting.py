@@ -33,7 +33,9 @@ def test_neither_order_nor_company_matters(
     by_digest = dict(zip(values, assign_splits(column(values), seed, shares), strict=True))
     shuffled = sorted(set(values), key=lambda value: hash((value, str(random))))
 
-    assert dict(zip(shuffled, assign_splits(column(shuffled), seed, shares), strict=True)) == by_digest
+    assert (
+        dict(zip(shuffled, assign_splits(column(shuffled), seed, shares), strict=True)) == by_digest
+    )
     for value in values[:3]:
         assert assign_splits(column([value]), seed, shares).to_list() == [by_digest[value]]
 
