@@ -176,8 +176,8 @@ def _training_data(facts: CardFacts) -> str:
     ]
     text = (
         "HTML was removed, texts that are equal after that were made one, and the split comes from "
-        "a hash of the text, so that no text stands in two splits. Validation texts serve to choose "
-        "parameters; the numbers below are from test texts that the model never saw."
+        "a hash of the text, so that no text stands in two splits. Validation texts serve to "
+        "choose parameters; the numbers below are from test texts that the model never saw."
     )
     return f"## Training data\n\n{_table(header, rows)}\n\n{text}"
 
@@ -210,8 +210,8 @@ def _against_baselines(facts: CardFacts, overall: Metrics) -> str:
     gain = overall.accuracy - facts.baselines[best].accuracy
     if gain > 0:
         verdict = (
-            f"Its accuracy on the test split is {gain * 100:.1f} percentage points above that of the "
-            f"best baseline, `{best}`."
+            f"Its accuracy on the test split is {gain * 100:.1f} percentage points above that of "
+            f"the best baseline, `{best}`."
         )
     else:
         verdict = f"**It does not beat the baseline `{best}`: do not use it.**"
