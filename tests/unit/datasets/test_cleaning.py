@@ -33,6 +33,9 @@ def test_equal_texts_become_one_with_the_label_of_the_majority(tmp_path: Path) -
         ("  So   good & cheap ", "pos"),
         ("once", "neg"),
         ("Once", "pos"),
+        ("mostly bad", "neg"),
+        ("mostly bad", "pos"),
+        ("mostly bad", "neg"),
     ]
 
     texts, tally = cleaned(rows, tmp_path)
@@ -40,9 +43,10 @@ def test_equal_texts_become_one_with_the_label_of_the_majority(tmp_path: Path) -
     assert sorted(texts.select("text", "label").rows()) == [
         ("Once", 1),
         ("So good & cheap", 1),
+        ("mostly bad", 0),
         ("once", 0),
     ]
-    assert (tally.rows, tally.kept, tally.duplicate, tally.conflicting) == (5, 3, 2, 1)
+    assert (tally.rows, tally.kept, tally.duplicate, tally.conflicting) == (8, 4, 4, 2)
 
 
 def test_ties_are_left_out(tmp_path: Path) -> None:

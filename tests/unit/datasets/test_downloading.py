@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
+import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -90,6 +92,7 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, status: int, content: bytes, kind: str) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
+        self.send_header("X-Kaggle-HubVersion", "999.0")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -142,9 +145,28 @@ def test_a_file_arrives_where_it_is_declared(
     )
     assert raw_files(declared) == ["Folder", f"Folder/{NAME}"]
     assert kaggle.asked == [("GetDataset", None), ("DownloadDataset", None)]
+    assert "100%" in capfd.readouterr().err
+
+
+def test_standard_output_is_left_to_the_result(
+    kaggle: Kaggle,
+    declared: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("KAGGLE_USERNAME", "someone")
+    monkeypatch.setenv("KAGGLE_KEY", "secret")
+    monkeypatch.setattr("kagglehub.clients.already_printed_version_warning", False)
+    logger = logging.getLogger("kagglehub")
+    logger.setLevel(logging.INFO)
+    monkeypatch.setattr(logger.handlers[0], "stream", sys.stdout)
+    kaggle.files = {NAME: CONTENT}
+
+    fetch(declared)
+
     captured = capfd.readouterr()
     assert captured.out == ""
-    assert "100%" in captured.err
+    assert "outdated" in captured.err
 
 
 def test_a_file_that_is_there_is_kept_unless_forced(kaggle: Kaggle, declared: Project) -> None:
@@ -255,7 +277,7 @@ def test_a_data_set_without_slug_cannot_be_downloaded(project: Project) -> None:
 def test_without_kagglehub_the_extra_is_named(
     declared: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "kagglehub", None)
+    monkeypatch.setitem(sys.modules, "kagglehub", None)
 
     with pytest.raises(MissingExtraError, match=r"pip install 'opinionlens\[train\]'"):
         fetch(declared)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 from pathlib import Path
 
 import polars as pl
@@ -153,7 +154,7 @@ def test_bad_bytes_are_those_that_python_finds(parts: list[bytes]) -> None:
     content = b"x" + b"".join(parts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "_CHUNK_BYTES", 3)
-        patch.setattr(reading, "_open", lambda path: __import__("io").BytesIO(content))
+        patch.setattr(reading, "_open", lambda path: io.BytesIO(content))
         found = list(bad_bytes(source_of(Path("file.csv"))))
 
     repaired = content.decode("utf-8", "replace").count("\ufffd")
