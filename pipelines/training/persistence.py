@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from pipelines.errors import CorruptModelError, UnsafeModelError
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
+
+    from pipelines.training.evaluation import Metrics
 
 MODEL_FILE: Final = "model.skops"
 
@@ -71,3 +77,35 @@ def load_pipeline(folder: Path) -> Pipeline:
         raise
     except Exception as error:  # a damaged file fails anywhere in zipfile, json or numpy
         raise CorruptModelError(f"{folder.name}: {MODEL_FILE} cannot be read: {error}") from error
+
+
+def save_model(
+    pipeline: Pipeline,
+    folder: Path,
+    card: str,
+    metrics: Mapping[str, Metrics],
+    example: list[str],
+) -> None:
+    """Write `pipeline` as an MLflow model into the new folder `folder`.
+
+    Beside MLflow's own files there are ``model_card.md`` and ``metrics.json`` (by slice). The
+    model takes texts and answers labels.
+    """
+    import mlflow.sklearn
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    text = Schema([ColSpec("string")])
+    mlflow.sklearn.save_model(
+        pipeline,
+        str(folder),
+        signature=ModelSignature(inputs=text, outputs=text),
+        input_example=example,
+        serialization_format="skops",
+        skops_trusted_types=trusted_types(),
+        # Given, so that MLflow need not load the model in another process to guess them.
+        pip_requirements=[f"opinionlens=={version('opinionlens')}", "mlflow"],
+    )
+    (folder / "model_card.md").write_text(card, encoding="utf-8")
+    encoded = msgspec.json.format(msgspec.json.encode(metrics), indent=2)
+    (folder / "metrics.json").write_bytes(encoded + b"\n")

@@ -343,9 +343,7 @@ def _reduced(n_features: Value, *steps: BaseEstimator) -> BaseEstimator:
 
     from pipelines.text.vectorizer import TermWeighting
 
-    return make_pipeline(
-        TermWeighting("tfidf", min_df=5), SelectKBest(chi2, k=n_features), *steps
-    )
+    return make_pipeline(TermWeighting("tfidf", min_df=5), SelectKBest(chi2, k=n_features), *steps)
 
 
 def _class_weight(parameters: Parameters) -> str | None:

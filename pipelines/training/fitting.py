@@ -1,0 +1,106 @@
+"""Fitting a subject: counts and labels -> a classifier, a calibrated one, a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import Pipeline
+
+from pipelines.errors import TrainingError
+from pipelines.params import Vectorizer
+from pipelines.text.vectorizer import HashedNgramVectorizer
+from pipelines.training.features import Labelled
+from pipelines.training.subjects import Parameters, Subject
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
+CLASSES: Final = np.array(["NEGATIVE", "POSITIVE"])
+"""What fitted pipelines answer, by int8 label."""
+
+CALIBRATION_FOLDS: Final = 3
+
+
+def fit_classifier(
+    subject: Subject, parameters: Parameters, seed: int, data: Labelled
+) -> BaseEstimator:
+    """Fit the bare classifier, without calibration; labels stay 0 and 1."""
+    return _fit(subject.build(parameters, seed), data.counts, data.labels, subject)
+
+
+def validation_metrics(classifier: BaseEstimator, data: Labelled) -> dict[str, float]:
+    """Accuracy, F1 of the positive class and ROC AUC of a bare classifier."""
+    if hasattr(classifier, "decision_function"):
+        scores = classifier.decision_function(data.counts)
+        predicted = scores > 0
+    else:
+        scores = classifier.predict_proba(data.counts)[:, 1]
+        predicted = scores > 0.5
+    return {
+        "accuracy": float(accuracy_score(data.labels, predicted)),
+        "f1": float(f1_score(data.labels, predicted, zero_division=0)),
+        "roc_auc": float(roc_auc_score(data.labels, scores)),
+    }
+
+
+def fit_pipeline(
+    subject: Subject, parameters: Parameters, seed: int, vectorizer: Vectorizer, data: Labelled
+) -> Pipeline:
+    """A pipeline from raw text to calibrated probability.
+
+    The sigmoid (Platt 1999) is fitted on margins of held-out folds; the classifier itself is
+    fitted on all of `data`.
+    """
+    calibrated = CalibratedClassifierCV(
+        subject.build(parameters, seed),
+        method="sigmoid",
+        ensemble=False,
+        cv=StratifiedKFold(CALIBRATION_FOLDS, shuffle=True, random_state=seed),
+    )
+    _fit(calibrated, data.counts, CLASSES[data.labels], subject)
+    steps = [
+        ("vectorizer", HashedNgramVectorizer(vectorizer.ngram_max, vectorizer.bits)),
+        ("classifier", calibrated),
+    ]
+    return Pipeline(steps)
+
+
+def probabilities(pipeline: Pipeline, data: Labelled) -> NDArray[np.float64]:
+    """Probabilities of the positive class for counts that are there already, shape (n,)."""
+    return np.asarray(pipeline.steps[-1][1].predict_proba(data.counts)[:, 1], dtype=np.float64)
+
+
+def subset(data: Labelled, share: float) -> Labelled:
+    """An evenly spaced `share` of the rows of each class, in their order."""
+    chosen = np.zeros(data.labels.size, dtype=bool)
+    for label in np.unique(data.labels):
+        rows = np.flatnonzero(data.labels == label)
+        # Data sets stand one below the other: a stride takes its share of each.
+        wanted = max(1, round(share * rows.size))
+        chosen[rows[np.linspace(0, rows.size - 1, wanted).astype(np.intp)]] = True
+    return Labelled(data.counts[chosen], data.labels[chosen])
+
+
+def flat(parameters: Mapping[str, object], vectorizer: Vectorizer) -> dict[str, object]:
+    """All parameters of a run under one set of names."""
+    return {
+        **parameters,
+        "ngram_max": vectorizer.ngram_max,
+        "bits": vectorizer.bits,
+    }
+
+
+def _fit(
+    classifier: BaseEstimator, counts: object, labels: NDArray[np.generic], subject: Subject
+) -> BaseEstimator:
+    try:
+        return classifier.fit(counts, labels)
+    except (ValueError, TypeError) as error:
+        # scikit-learn's way of refusing parameters or data that are too small for them.
+        raise TrainingError(f"{subject.name} cannot be fitted: {error}") from error
