@@ -149,7 +149,9 @@ class LinearScorer:
         small = np.exp(-np.abs(z))
         return np.where(z >= 0, 1.0, small) / (1.0 + small)
 
-    def _score(self, buffer: TextBuffer, first: int, last: int, margins: NDArray[np.float64]) -> None:
+    def _score(
+        self, buffer: TextBuffer, first: int, last: int, margins: NDArray[np.float64]
+    ) -> None:
         _margins(*buffer, first, last, *self._arguments, margins)
 
 
@@ -158,9 +160,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="scorer")
 
 
-def _tensor(
-    data: mmap.mmap, base: int, entry: dict[str, object], size: int
-) -> NDArray[np.float32]:
+def _tensor(data: mmap.mmap, base: int, entry: dict[str, object], size: int) -> NDArray[np.float32]:
     begin, end = entry["data_offsets"]  # type: ignore[misc]
     if entry["dtype"] != "F32" or entry["shape"] != [size] or end - begin != 4 * size:
         raise ValueError(f"unexpected tensor {entry}")
