@@ -17,7 +17,7 @@ from opinionlens_server.api_reference import TOKEN_VARIABLE, list_routes
 from opinionlens_server.inference import Verdict, check_text, judge
 from opinionlens_server.problems import to_problem
 from opinionlens_server.requests import TextRequest
-from pipelines.errors import NoActiveModelError, OpinionLensError
+from pipelines.errors import OpinionLensError
 from pipelines.settings import Settings
 
 EXAMPLES: Final = (
@@ -101,20 +101,13 @@ def _page(
         outcome.status,
         outcome=outcome,
         model=model,
-        setup_problem=None if model else _why_no_model(active_model),
+        # What an empty cache needs stands on the page anyway.
+        setup_problem=active_model.problem if not model and active_model.cache.list() else None,
         examples=EXAMPLES,
         limit=settings.serving.max_text_length,
         routes=list_routes(str(request.base_url).rstrip("/"), model),
         token_variable=TOKEN_VARIABLE,
     )
-
-
-def _why_no_model(active_model: ActiveModel) -> str:
-    try:
-        active_model.require()
-    except NoActiveModelError as error:
-        return str(error)
-    return ""
 
 
 def _template(name: str, status: int, **context: object) -> Template:

@@ -8,7 +8,10 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
+from opinionlens_server.app import create_app
 from opinionlens_server.controllers.pages import EXAMPLES
+from pipelines.settings import Settings
+from tests.unit.server.conftest import Install, load_counting_scorer
 
 Client = TestClient[Litestar]
 HTMX = {"HX-Request": "true"}
@@ -109,6 +112,14 @@ def test_without_a_model_the_page_says_what_to_do(empty_client: Client) -> None:
     answer = empty_client.post("/", data={"text": "good"}, headers=HTMX)
     assert answer.status_code == 503
     assert "olens quickstart" in answer.text
+
+
+def test_the_page_says_why_the_models_at_hand_do_not_answer(
+    settings: Settings, install: Install
+) -> None:
+    install(1, name="broken", activate=True)
+    with TestClient(create_app(settings, load_counting_scorer)) as client:
+        assert "broken-v1 is damaged" in client.get("/").text
 
 
 def test_nothing_is_inline_or_from_elsewhere(client: Client) -> None:

@@ -1,0 +1,307 @@
+"""`olens serve` as a process with two workers over a real model cache."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pipelines.registry.cache import ModelCache
+from tests.serving import Service, environment, install_linear, serve, serve_command
+from tests.support import program
+
+PREDICT = "/api/v1/inference/predict"
+BATCH = "/api/v1/inference/batch_predict"
+
+MARGINS = {"reviews-v1": 1.0, "reviews-v2": -2.0}
+HEAVY = {
+    "mlflow",
+    "sklearn",
+    "pandas",
+    "polars",
+    "spacy",
+    "skops",
+    "pyarrow",
+    "matplotlib",
+    "optuna",
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with two models that tell themselves apart by their confidence."""
+    root = tmp_path_factory.mktemp("project")
+    for version, margin in enumerate(MARGINS.values(), start=1):
+        install_linear(root / "models", version, margin)
+    ModelCache(root / "models").activate("reviews-v1")
+    return root
+
+
+@pytest.fixture(scope="module")
+def service(root: Path) -> Iterator[Service]:
+    with serve(root, "--workers", "2") as service:
+        yield service
+
+
+def is_consistent(answer: dict[str, object]) -> bool:
+    """Whether the verdict is the one of the model that the answer names."""
+    margin = MARGINS[str(answer["model"])]
+    confidence = 1 / (1 + math.exp(-abs(margin)))
+    label = "POSITIVE" if margin > 0 else "NEGATIVE"
+    return (
+        answer["prediction"] == label and abs(float(str(answer["confidence"])) - confidence) < 1e-6
+    )
+
+
+class Load:
+    """Clients that ask without a pause and keep every answer with the time they asked."""
+
+    def __init__(self, url: str, clients: int = 4) -> None:
+        self.url = url
+        self.answers: list[tuple[float, list[dict[str, object]]]] = []
+        self.failures: list[str] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(clients)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, number: int) -> None:
+        # Half of the clients open a connection per request, so that both workers are met.
+        limits = httpx.Limits(max_keepalive_connections=number % 2)
+        with httpx.Client(base_url=self.url, timeout=30, limits=limits) as client:
+            while not self._stop.is_set():
+                asked = time.monotonic()
+                single = client.post(PREDICT, json={"text": "any text"})
+                batch = client.post(BATCH, json=["one", "two", "three"])
+                for answer in (single, batch):
+                    if answer.status_code != 200:
+                        self.failures.append(answer.text)
+                        continue
+                    found = answer.json()
+                    self.answers.append((asked, found if isinstance(found, list) else [found]))
+
+
+def test_a_switch_reaches_all_workers_and_no_request_fails(root: Path, service: Service) -> None:
+    cache = ModelCache(root / "models")
+    switches = []
+    with Load(service.url) as load:
+        for number in range(4):
+            model = f"reviews-v{2 - number % 2}"
+            cache.activate(model)
+            switches.append((time.monotonic(), model))
+            time.sleep(2.5)
+
+    assert load.failures == []
+    assert len(load.answers) > 100
+    for asked, answers in load.answers:
+        assert len({answer["model"] for answer in answers}) == 1
+        assert all(is_consistent(answer) for answer in answers)
+        settled = [model for at, model in switches if asked > at + 2.0]
+        running = [model for at, model in switches if asked > at]
+        if settled and len(settled) == len(running):
+            assert answers[0]["model"] == settled[-1]
+    assert {answers[0]["model"] for _, answers in load.answers} == set(MARGINS)
+
+
+def test_the_printed_lines_work_as_they_stand(root: Path, service: Service) -> None:
+    program("curl")
+    ModelCache(root / "models").activate("reviews-v1")
+    printed = re.findall(r"^  ((?:export|curl) .*)$", service.log.read_text(), flags=re.MULTILINE)
+    assert len(printed) == 2
+
+    answer = subprocess.run(
+        ["sh", "-c", "\n".join([printed[0], printed[1].replace("curl", "curl -sS", 1)])],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert json.loads(answer.stdout)["active"] is True
+
+
+def test_the_curl_lines_of_the_api_work_as_they_stand(service: Service) -> None:
+    program("curl")
+    routes = httpx.get(f"{service.url}/api/v1").json()
+    for route in routes:
+        if route["admin"]:
+            continue
+        answer = subprocess.run(
+            ["sh", "-c", route["curl"].replace("curl", "curl -sS --fail", 1)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert answer.returncode == 0, (route["curl"], answer.stderr)
+        assert json.loads(answer.stdout)
+
+
+def test_the_command_line_switches_the_model_of_a_running_service(
+    root: Path, service: Service
+) -> None:
+    cache = ModelCache(root / "models")
+    for model in ("reviews-v2", "reviews-v1"):
+        cache.activate(model)
+        wait_for(lambda model=model: answering(service.url) == {model})
+
+
+def test_a_broken_model_changes_nothing(root: Path, service: Service) -> None:
+    cache = ModelCache(root / "models")
+    cache.activate("reviews-v1")
+    wait_for(lambda: answering(service.url) == {"reviews-v1"})
+
+    (root / "models" / "active.json").write_text('{"id": "nothing-v1"}')
+    wait_for(lambda: "nothing-v1" in str(ready(service.url)["problem"]))
+    assert answering(service.url) == {"reviews-v1"}
+
+    cache.activate("reviews-v1")
+    wait_for(lambda: ready(service.url)["problem"] is None)
+
+
+def test_it_serves_with_the_registry_down_and_says_so_when_asked(root: Path) -> None:
+    ModelCache(root / "models").activate("reviews-v2")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        down = {
+            "OLENS_MLFLOW__REGISTRY_URI": f"http://127.0.0.1:{closed.getsockname()[1]}",
+            "OLENS_MLFLOW__TIMEOUT": "1",
+        }
+        with serve(root, env=down) as service:
+            assert answering(service.url) == {"reviews-v2"}
+            header = {"Authorization": f"Bearer {service.token}"}
+            fetched = httpx.post(
+                f"{service.url}/api/v1/models",
+                json={"model_name": "reviews"},
+                headers=header,
+                timeout=60,
+            )
+            assert fetched.status_code == 503
+            assert fetched.headers["content-type"] == "application/problem+json"
+            assert answering(service.url) == {"reviews-v2"}
+
+
+def test_it_takes_up_its_first_model_while_it_runs(tmp_path: Path) -> None:
+    with serve(tmp_path) as service:
+        refused = httpx.post(service.url + PREDICT, json={"text": "any"})
+        assert refused.status_code == 503
+        assert "olens quickstart" in refused.json()["detail"]
+
+        install_linear(tmp_path / "models", 1, MARGINS["reviews-v1"])
+        ModelCache(tmp_path / "models").activate("reviews-v1")
+        wait_for(lambda: httpx.get(f"{service.url}/health/ready").status_code == 200)
+        assert answering(service.url) == {"reviews-v1"}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_cleanly_after_what_is_in_flight(
+    root: Path, workers: str, end: signal.Signals
+) -> None:
+    with serve(root, "--workers", workers) as service:
+        wait_for(lambda: httpx.get(f"{service.url}/health/ready").status_code == 200)
+        texts = ["a long text about nothing at all " * 60] * 5000
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(httpx.post, service.url + BATCH, json=texts, timeout=60)
+            time.sleep(0.3)
+            service.process.send_signal(end)
+            answer = running.result()
+        assert answer.status_code == 200
+        assert len(answer.json()) == 5000
+        assert service.process.wait(timeout=60) == 0
+    assert "Traceback" not in service.log.read_text()
+
+
+def test_a_port_in_use_is_one_clear_sentence(root: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        ended = subprocess.run(
+            serve_command("--port", port),
+            env=environment(root),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert ended.returncode == 1
+    assert f"Port {port} on 127.0.0.1 is in use" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_no_token_is_made_where_others_can_reach_it(root: Path) -> None:
+    with serve(root, "--host", "0.0.0.0") as service:
+        assert "export" not in service.log.read_text()
+        assert "No admin token is set" in service.log.read_text()
+        url = f"{service.url}/api/v1/models/active"
+        assert httpx.put(url, json={"id": "reviews-v1"}).status_code == 403
+
+
+def test_what_users_write_is_not_logged(root: Path) -> None:
+    with serve(root, env={"OLENS_LOG_LEVEL": "info"}) as service:
+        httpx.post(service.url + PREDICT, json={"text": "my secret diary"})
+        httpx.get(service.url + PREDICT, params={"text": "my secret diary"})
+        httpx.post(service.url, data={"text": "my secret diary"})
+        assert service.stop() == 0
+    assert "diary" not in service.log.read_text()
+
+
+def test_a_linear_model_is_served_without_mlflow_and_scikit_learn(root: Path) -> None:
+    script = f"""
+import sys
+from litestar.testing import TestClient
+from opinionlens_server.app import create_app
+with TestClient(create_app()) as client:
+    assert client.get("/").status_code == 200
+    assert client.post({PREDICT!r}, json={{"text": "good"}}).status_code == 200
+    assert client.post({BATCH!r}, json=["good"]).status_code == 200
+    assert client.get("/api/v1/models").status_code == 200
+print(*sorted({{name.partition(".")[0] for name in sys.modules}}))
+"""
+    loaded = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment(root),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+
+    assert "numba" in loaded
+    assert HEAVY.isdisjoint(loaded)
+
+
+def answering(url: str) -> set[str]:
+    """The models that answer twenty requests over connections of their own."""
+    found = (httpx.post(url + PREDICT, json={"text": "any"}).json() for _ in range(20))
+    return {str(answer.get("model")) for answer in found}
+
+
+def ready(url: str) -> dict[str, object]:
+    found: dict[str, object] = httpx.get(f"{url}/health/ready").json()
+    return found
+
+
+def wait_for(condition: Callable[[], bool], timeout: float = 20) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.1)

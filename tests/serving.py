@@ -1,0 +1,129 @@
+"""A running `olens serve` with real, tiny linear models."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from pipelines.manifest import write_manifest
+from pipelines.registry.cache import CachedModel, ModelCache
+from pipelines.registry.versions import RegisteredVersion
+
+START_TIMEOUT = 60.0
+BITS = 16
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service that answers."""
+
+    url: str
+    process: subprocess.Popen[str]
+    log: Path
+    """What it writes on standard error."""
+
+    @property
+    def token(self) -> str:
+        """The admin token that it printed."""
+        found = re.search(r"export OLENS_SERVING__ADMIN_TOKEN=(\S+)", self.log.read_text())
+        assert found, self.log.read_text()
+        return found[1]
+
+    def stop(self) -> int:
+        """End it as a supervisor would; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=60)
+
+
+@contextmanager
+def serve(root: Path, *options: str, env: Mapping[str, str] | None = None) -> Iterator[Service]:
+    """Run ``olens serve`` for the project in `root` on a free port until the end of the block."""
+    log = root / "serve.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            serve_command(*options), stderr=file, text=True, env=environment(root, env), cwd=root
+        )
+    try:
+        yield Service(_wait(process, log), process, log)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+def serve_command(*options: str) -> list[str]:
+    """The command line; a port among `options` wins."""
+    return [sys.executable, "-m", "opinionlens_cli.main", "serve", "--port", "0", *options]
+
+
+def environment(root: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Ours, for the project in `root`, without settings of the machine that runs the test."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OLENS_")}
+    project = Path(__file__).parent.parent
+    return kept | {"OLENS_ROOT": str(root), "PYTHONPATH": str(project)} | dict(more or {})
+
+
+def install_linear(
+    folder: Path, version: int, margin: float, words: Mapping[str, float] | None = None
+) -> CachedModel:
+    """Put a linear model into the cache in `folder`; nothing else gives a text its `margin`.
+
+    Parameters
+    ----------
+    folder : Path
+        The cache.
+    version : int
+        Of the model called "reviews".
+    margin : float
+        Bias of the model.
+    words : mapping, optional
+        Weights of single words.
+    """
+    from pipelines.inference.linear import LinearScorer, TableInfo
+    from pipelines.inference.scorer import TABLE_FILE
+    from pipelines.text.vectorizer import HashedNgramVectorizer
+
+    weights = np.zeros(2**BITS, dtype=np.float32)
+    vectorizer = HashedNgramVectorizer(ngram_max=1, bits=BITS)
+    for word, weight in (words or {}).items():
+        weights[vectorizer.fit([word]).transform([word]).indices] = weight
+    info = TableInfo(ngram_max=1, bits=BITS, terms="count", bias=margin, slope=1.0, offset=0.0)
+
+    def download(model: Path) -> None:
+        (model / "MLmodel").write_text("flavors: {}\n")
+        write_manifest(model)
+
+    registered = RegisteredVersion(
+        name="reviews", version=version, created=datetime(2026, 5, 4, tzinfo=UTC), source="test"
+    )
+    scorer = LinearScorer(info, weights)
+    return ModelCache(folder).install(
+        registered, download, lambda entry: scorer.save(entry / TABLE_FILE)
+    )
+
+
+def _wait(process: subprocess.Popen[str], log: Path) -> str:
+    """The address that the service prints, once it answers there."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        if found := re.search(r"OpinionLens is at (\S+)", log.read_text()):
+            try:
+                httpx.get(f"{found[1]}/health", timeout=5).raise_for_status()
+            except httpx.TransportError:
+                continue
+            return found[1]
+        time.sleep(0.05)
+    raise AssertionError(f"olens serve does not answer:\n{log.read_text()}")
