@@ -15,6 +15,7 @@ from pipelines.datasets.reading import (
     read_batches,
     undeclared,
 )
+from pipelines.errors import MissingExtraError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -70,9 +71,12 @@ def clean(
     ------
     DataError
         As `read_batches`.
+    MissingExtraError
+        If PyArrow is not installed.
     """
     import polars as pl
 
+    _require_pyarrow()
     tally, unknown, parts = Tally(), UnknownLabels(), [_normalised([], [])]
     for batch in read_batches(source):
         _count_labels(batch, source, tally, unknown)
@@ -86,6 +90,14 @@ def clean(
     texts = _deduplicated(pl.concat(parts), tally)
     tally.kept = texts.height
     return texts, tally, unknown
+
+
+def _require_pyarrow() -> None:
+    """Normalising a column needs it; the base installation, which only serves, lacks it."""
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("pyarrow", "train") from None
 
 
 def _count_labels(

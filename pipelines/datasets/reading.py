@@ -63,7 +63,12 @@ class Source(msgspec.Struct, frozen=True):
     @property
     def where(self) -> str:
         """Where the user changes the declaration."""
-        return f"datasets.{self.name} in conf/params.yaml" if self.name else "the declaration"
+        return f"datasets.{self.name} in conf/params.yaml" if self.name else "conf/params.yaml"
+
+    @property
+    def correction(self) -> str:
+        """What to do about a column that is not there or not usable."""
+        return f"Correct {self.where}." if self.name else "Name another column."
 
 
 class BadByte(msgspec.Struct, frozen=True):
@@ -100,7 +105,8 @@ class UnknownLabels:
         commonest = sorted(self.counts, key=lambda value: (-self.counts[value], value))
         shown = commonest[:_SHOWN_VALUES]
         found = "; ".join(self._describe(value, source) for value in shown)
-        more = f"; and {len(commonest) - len(shown):,} more values" if len(commonest) > 5 else ""
+        hidden = len(commonest) - len(shown)
+        more = f"; and {hidden:,} more values" if hidden else ""
         declaration = source.declaration
         raise DataError(
             f"{source.path}: column {declaration.label!r} holds undeclared labels: {found}{more}. "
@@ -369,12 +375,12 @@ def _check_types(source: Source, schema: pl.Schema) -> None:
     if text not in (pl.String, pl.Categorical, pl.Enum, pl.Null):
         raise DataError(
             f"{source.path}: column {source.declaration.text!r} holds {text}, not text. "
-            f"Correct the text column of {source.where}."
+            f"{source.correction}"
         )
     if label.is_nested() or label == pl.Binary:
         raise DataError(
             f"{source.path}: column {source.declaration.label!r} holds {label}, not labels. "
-            f"Correct the label column of {source.where}."
+            f"{source.correction}"
         )
 
 
@@ -395,7 +401,7 @@ def _columns(source: Source, path: Path) -> list[str]:
 def _missing_column(source: Source, column: str, names: Sequence[str]) -> DataError:
     message = (
         f"{source.path} has no column {column!r}{_suggestion(column, names)} "
-        f"It has: {', '.join(names) or 'none'}. Correct {source.where}."
+        f"It has: {', '.join(names) or 'none'}. {source.correction}"
     )
     separators = {";": "';'", "\t": r"'\t'", "|": "'|'"}
     if len(names) == 1 and (hint := [s for c, s in separators.items() if c in names[0]]):
@@ -484,17 +490,19 @@ def _utf8_file(source: Source) -> Iterator[Path]:
             return
         if errors == "strict":
             raise encoding_error(source, bad)
-    with tempfile.NamedTemporaryFile(suffix=source.path.suffix) as copy:
+    with tempfile.NamedTemporaryFile() as copy:
         with _open(source.path) as stream:
             _recode(stream, copy, codec, errors, source)
         yield Path(copy.name)
 
 
 def _needs_copy(path: Path) -> bool:
-    # Polars reads neither a byte order mark before JSON nor, for JSON, a name with * ? [ literally.
-    json = file_format(path) == "jsonl"
-    literal = not set("*?[") & set(str(path))
-    return _is_gzip(path) or (json and (starts_with_bom(path) or not literal))
+    if _is_gzip(path):
+        return True
+    # In JSON, Polars knows no byte order mark; in the name of a JSON file, it takes * ? [ as a
+    # pattern and cannot be told not to.
+    patterned = bool(set("*?[") & set(str(path)))
+    return file_format(path) == "jsonl" and (patterned or starts_with_bom(path))
 
 
 def _recode(stream: IO[bytes], target: IO[bytes], codec: str, errors: str, source: Source) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from pipelines.datasets import reading
 from pipelines.datasets.cleaning import Tally, clean
 from pipelines.datasets.normalise import normalise
+from pipelines.errors import MissingExtraError
 from tests.unit.datasets.project import csv_of, source_of
 
 
@@ -90,6 +92,15 @@ def test_batches_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert again == tally
     assert sum(progress) == 50
     assert len(progress) > 1
+
+
+def test_without_pyarrow_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+
+    with pytest.raises(MissingExtraError, match="pyarrow"):
+        cleaned([("a", "pos")], tmp_path)
 
 
 words = st.lists(st.sampled_from(["a", "b", "<br>", "&amp;", " ", "\n", '"']), max_size=3)

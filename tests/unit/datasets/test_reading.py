@@ -214,6 +214,13 @@ def test_a_missing_column_is_named_with_those_that_are_there(ending: str, tmp_pa
     assert "It has: Text , stars, label." in message
 
 
+def test_a_file_without_declaration_gets_no_advice_about_one(tmp_path: Path) -> None:
+    path = write_as(".csv", pl.DataFrame({"review": ["a"], "label": ["pos"]}), tmp_path)
+
+    with pytest.raises(DataError, match=r"It has: review, label\. Name another column\."):
+        read(path)
+
+
 def test_a_wrong_separator_is_suspected(tmp_path: Path) -> None:
     path = tmp_path / "file.csv"
     path.write_text("text;label\na;pos\n")
