@@ -21,7 +21,7 @@ from opinionlens_server.controllers.health import HealthController
 from opinionlens_server.controllers.inference import InferenceController
 from opinionlens_server.controllers.models import ModelsController
 from opinionlens_server.controllers.pages import PagesController
-from opinionlens_server.dependencies import DEPENDENCIES
+from opinionlens_server.dependencies import dependencies
 from opinionlens_server.problems import problem_details
 from opinionlens_server.requests import TextRequest
 from opinionlens_server.security import add_security_headers
@@ -57,7 +57,7 @@ def create_app(
     )
     return Litestar(
         route_handlers=[PagesController, HealthController, api, static_files()],
-        dependencies=DEPENDENCIES,
+        dependencies=dependencies(settings, active_model),
         plugins=[problem_details()],
         request_class=TextRequest,
         request_max_body_size=settings.serving.max_body_size,

@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-from litestar.datastructures import State
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
+from litestar.params import SkipValidation
 
-from opinionlens_server.active_model import ActiveModel, LoadedModel
+from opinionlens_server.active_model import ActiveModel
+from opinionlens_server.inference import Judge
 from pipelines.registry.cache import ModelCache
 from pipelines.settings import Settings
 
-
-def provide_settings(state: State) -> Settings:
-    """The settings the application was made with."""
-    settings: Settings = state.settings
-    return settings
-
-
-def provide_active_model(state: State) -> ActiveModel:
-    """The holder of the model that answers."""
-    active_model: ActiveModel = state.active_model
-    return active_model
+# How handlers ask for them. They are our own objects, so there is nothing to validate.
+SettingsDependency = NamedDependency[SkipValidation[Settings]]
+ActiveModelDependency = NamedDependency[SkipValidation[ActiveModel]]
+CacheDependency = NamedDependency[SkipValidation[ModelCache]]
+JudgeDependency = NamedDependency[SkipValidation[Judge]]
 
 
-def provide_model(state: State) -> LoadedModel:
-    """The model that answers this request from its first text to its last."""
-    active_model: ActiveModel = state.active_model
-    return active_model.require()
+def dependencies(settings: Settings, active_model: ActiveModel) -> dict[str, Provide]:
+    """The application's objects by the parameter name of handlers."""
+    judge = Judge(active_model, settings.serving)
 
+    def provide_settings() -> Settings:
+        return settings
 
-def provide_cache(state: State) -> ModelCache:
-    """The model cache."""
-    active_model: ActiveModel = state.active_model
-    return active_model.cache
+    def provide_active_model() -> ActiveModel:
+        return active_model
 
+    def provide_cache() -> ModelCache:
+        return active_model.cache
 
-DEPENDENCIES = {
-    "settings": Provide(provide_settings, sync_to_thread=False),
-    "active_model": Provide(provide_active_model, sync_to_thread=False),
-    "model": Provide(provide_model, sync_to_thread=False),
-    "cache": Provide(provide_cache, sync_to_thread=False),
-}
+    def provide_judge() -> Judge:
+        return judge
+
+    return {
+        "settings": Provide(provide_settings, sync_to_thread=False),
+        "active_model": Provide(provide_active_model, sync_to_thread=False),
+        "cache": Provide(provide_cache, sync_to_thread=False),
+        "judge": Provide(provide_judge, sync_to_thread=False),
+    }

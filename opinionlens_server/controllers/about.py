@@ -7,12 +7,9 @@ from importlib.metadata import version
 import msgspec
 from litestar import Controller, Request, get
 from litestar.datastructures import State
-from litestar.di import NamedDependency
-from litestar.params import SkipValidation
 
-from opinionlens_server.active_model import ActiveModel
 from opinionlens_server.api_reference import Route, list_routes
-from pipelines.settings import Settings
+from opinionlens_server.dependencies import ActiveModelDependency, SettingsDependency
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -48,7 +45,7 @@ class AboutController(Controller):
     async def index(
         self,
         request: Request[object, object, State],
-        active_model: NamedDependency[SkipValidation[ActiveModel]],
+        active_model: ActiveModelDependency,
     ) -> list[Route]:
         """Every route with a curl line that works as it stands."""
         loaded = active_model.loaded
@@ -57,8 +54,8 @@ class AboutController(Controller):
     @get("/about", summary="What this service is")
     async def about(
         self,
-        active_model: NamedDependency[SkipValidation[ActiveModel]],
-        settings: NamedDependency[SkipValidation[Settings]],
+        active_model: ActiveModelDependency,
+        settings: SettingsDependency,
     ) -> About:
         """Version, model and limits."""
         serving = settings.serving

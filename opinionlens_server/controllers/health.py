@@ -6,11 +6,9 @@ from typing import Literal
 
 import msgspec
 from litestar import Controller, Response, get
-from litestar.di import NamedDependency
-from litestar.params import SkipValidation
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 
-from opinionlens_server.active_model import ActiveModel
+from opinionlens_server.dependencies import ActiveModelDependency
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -40,9 +38,7 @@ class HealthController(Controller):
         return Health()
 
     @get("/ready", summary="A model answers")
-    async def ready(
-        self, active_model: NamedDependency[SkipValidation[ActiveModel]]
-    ) -> Response[Readiness]:
+    async def ready(self, active_model: ActiveModelDependency) -> Response[Readiness]:
         """Answer 503 as long as there is no model."""
         loaded = active_model.loaded
         return Response(

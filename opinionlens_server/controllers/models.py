@@ -9,17 +9,19 @@ from typing import Annotated, Final
 
 import msgspec
 from litestar import Controller, delete, get, post, put
-from litestar.di import NamedDependency
 from litestar.openapi.spec import SecurityRequirement
-from litestar.params import FromPath, JSONBody, SkipValidation
+from litestar.params import FromPath, JSONBody
 from litestar.types import Guard
 
-from opinionlens_server.active_model import ActiveModel
+from opinionlens_server.dependencies import (
+    ActiveModelDependency,
+    CacheDependency,
+    SettingsDependency,
+)
 from opinionlens_server.guards import require_admin
 from pipelines.errors import InputError, ModelNotFoundError
-from pipelines.registry.cache import CachedModel, ModelCache
+from pipelines.registry.cache import CachedModel
 from pipelines.registry.versions import RegisteredModel
-from pipelines.settings import Settings
 
 ADMIN: Final[list[Guard]] = [require_admin]
 """For routes that change something or spend the registry's credentials."""
@@ -63,11 +65,6 @@ class ActivateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Annotated[str, msgspec.Meta(examples=["sentiment-v1"])]
 
 
-Holder = NamedDependency[SkipValidation[ActiveModel]]
-Cache = NamedDependency[SkipValidation[ModelCache]]
-Config = NamedDependency[SkipValidation[Settings]]
-
-
 class ModelsController(Controller):
     """Look at, fetch, activate and remove models."""
 
@@ -75,14 +72,17 @@ class ModelsController(Controller):
     tags = ("models",)
 
     @get("/", sync_to_thread=True, summary="The models on this machine")
-    def list_models(self, cache: Cache) -> list[Model]:
+    def list_models(self, cache: CacheDependency) -> list[Model]:
         """All usable models of the cache."""
         active = cache.active()
         return [_describe(model, active) for model in cache.list()]
 
     @post("/", summary="Fetch a model from the registry", guards=ADMIN, security=TOKEN)
     async def fetch(
-        self, data: JSONBody[FetchRequest], active_model: Holder, settings: Config
+        self,
+        data: JSONBody[FetchRequest],
+        active_model: ActiveModelDependency,
+        settings: SettingsDependency,
     ) -> Model:
         """Download, check and compile a version, and let it answer if `set_default` is true."""
         if data.model_version is not None and data.alias is not None:
@@ -108,14 +108,14 @@ class ModelsController(Controller):
         guards=ADMIN,
         security=TOKEN,
     )
-    def list_registry(self, settings: Config) -> list[RegisteredModel]:
+    def list_registry(self, settings: SettingsDependency) -> list[RegisteredModel]:
         """Names, versions, aliases and metrics that the registry offers."""
         from pipelines.registry.client import Registry
 
         return Registry(settings.mlflow).models()
 
     @get("/active", sync_to_thread=True, summary="The active model")
-    def get_active(self, cache: Cache) -> Model:
+    def get_active(self, cache: CacheDependency) -> Model:
         """The model that the cache says should answer."""
         active = cache.active()
         if active is None:
@@ -123,14 +123,16 @@ class ModelsController(Controller):
         return _describe(active, active)
 
     @put("/active", summary="Let another model answer", guards=ADMIN, security=TOKEN)
-    async def activate(self, data: JSONBody[ActivateRequest], active_model: Holder) -> Model:
+    async def activate(
+        self, data: JSONBody[ActivateRequest], active_model: ActiveModelDependency
+    ) -> Model:
         """Check the files of a model and make it the active one, for all workers."""
         activated = await asyncio.to_thread(active_model.cache.activate, data.id)
         await active_model.refresh()
         return _describe(activated, activated)
 
     @get("/{model_id:str}", sync_to_thread=True, summary="One model")
-    def get_model(self, model_id: FromPath[str], cache: Cache) -> Model:
+    def get_model(self, model_id: FromPath[str], cache: CacheDependency) -> Model:
         """What is known about one model of the cache."""
         return _describe(cache.get(model_id), cache.active())
 
@@ -141,7 +143,7 @@ class ModelsController(Controller):
         guards=ADMIN,
         security=TOKEN,
     )
-    def remove(self, model_id: FromPath[str], cache: Cache) -> None:
+    def remove(self, model_id: FromPath[str], cache: CacheDependency) -> None:
         """Delete a model from this machine; the active one is kept."""
         cache.remove(model_id)
 

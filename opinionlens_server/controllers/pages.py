@@ -6,15 +6,18 @@ from typing import Final
 
 import msgspec
 from litestar import Controller, get, post
-from litestar.di import NamedDependency
 from litestar.enums import MediaType
 from litestar.exceptions import HTTPException
-from litestar.params import SkipValidation
 from litestar.response import Template
 
 from opinionlens_server.active_model import ActiveModel
 from opinionlens_server.api_reference import TOKEN_VARIABLE, list_routes
-from opinionlens_server.inference import Verdict, check_text, judge
+from opinionlens_server.dependencies import (
+    ActiveModelDependency,
+    JudgeDependency,
+    SettingsDependency,
+)
+from opinionlens_server.inference import Judge, Verdict
 from opinionlens_server.problems import to_problem
 from opinionlens_server.requests import TextRequest
 from pipelines.errors import OpinionLensError
@@ -47,8 +50,8 @@ class PagesController(Controller):
     async def show(
         self,
         request: TextRequest,
-        active_model: NamedDependency[SkipValidation[ActiveModel]],
-        settings: NamedDependency[SkipValidation[Settings]],
+        active_model: ActiveModelDependency,
+        settings: SettingsDependency,
     ) -> Template:
         """The page before anything was asked."""
         return _page(request, active_model, settings, Outcome())
@@ -57,25 +60,23 @@ class PagesController(Controller):
     async def evaluate(
         self,
         request: TextRequest,
-        active_model: NamedDependency[SkipValidation[ActiveModel]],
-        settings: NamedDependency[SkipValidation[Settings]],
+        active_model: ActiveModelDependency,
+        settings: SettingsDependency,
+        judge: JudgeDependency,
     ) -> Template:
         """The verdict on the form's text: a part of the page for htmx, else the whole page."""
-        outcome = await _judge_form(request, active_model, settings)
+        outcome = await _judge_form(request, judge)
         if request.headers.get("hx-request"):
             return _template("partials/result.html", outcome.status, outcome=outcome)
         return _page(request, active_model, settings, outcome)
 
 
-async def _judge_form(
-    request: TextRequest, active_model: ActiveModel, settings: Settings
-) -> Outcome:
+async def _judge_form(request: TextRequest, judge: Judge) -> Outcome:
     text = ""
     try:
         form = await request.form()
         text = _chosen_example(form.get("example")) or _line_feeds(form.get("text", ""))
-        check_text(text, settings.serving)
-        return Outcome(text, verdict=await judge(active_model.require(), text))
+        return Outcome(text, verdict=await judge.judge(text))
     except (OpinionLensError, HTTPException) as error:
         problem = to_problem(error)
         return Outcome(text, problem=problem.detail, status=problem.status_code)

@@ -13,9 +13,10 @@ from litestar.testing import TestClient
 from numpy.typing import NDArray
 
 from opinionlens_server.active_model import ActiveModel
-from opinionlens_server.inference import judge
+from opinionlens_server.inference import Judge
 from pipelines.errors import NoActiveModelError
 from pipelines.registry.cache import ModelCache
+from pipelines.settings import Serving
 from tests.unit.server.conftest import CountingScorer, Install, load_counting_scorer
 
 
@@ -131,7 +132,7 @@ def test_only_what_takes_microseconds_runs_on_the_event_loop(
     active = ActiveModel(cache, lambda entry: scorer)
     install(1, activate=True)
     refresh(active)
-    asyncio.run(judge(active.require(), "x" * length))
+    asyncio.run(Judge(active, Serving()).predict("x" * length))
 
     assert (threads[-1] is threading.main_thread()) is inline
 
