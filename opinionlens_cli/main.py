@@ -13,10 +13,18 @@ from typing import Annotated
 
 import typer
 
-from opinionlens_cli import config, data
+from opinionlens_cli import config, data, models
+from opinionlens_cli.baselines import baselines_cli
 from opinionlens_cli.console import err, fail
+from opinionlens_cli.evaluate import evaluate_cli
+from opinionlens_cli.fetch import fetch
+from opinionlens_cli.predict import predict_cli
 from opinionlens_cli.preprocess import preprocess
+from opinionlens_cli.register import register
 from opinionlens_cli.serve import serve_command
+from opinionlens_cli.train import train_cli
+from opinionlens_cli.tune import tune_cli
+from opinionlens_cli.vectorize import vectorize_cli
 from pipelines.errors import OpinionLensError
 
 app = typer.Typer(
@@ -27,9 +35,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+# In the order in which the data move.
 app.add_typer(config.app, name="config")
 app.add_typer(data.app, name="data")
 app.command()(preprocess)
+app.command("vectorize")(vectorize_cli)
+app.command("train")(train_cli)
+app.command("tune")(tune_cli)
+app.command("baselines")(baselines_cli)
+app.command("evaluate")(evaluate_cli)
+app.command()(register)
+app.command()(fetch)
+app.add_typer(models.app, name="models")
+app.command("predict")(predict_cli)
 app.command("serve")(serve_command)
 
 
