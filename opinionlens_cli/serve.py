@@ -71,7 +71,9 @@ def serve(
 def _listen(host: str, port: int) -> socket.socket:
     """Bind before anything is started, so that a taken port is one clear sentence."""
     try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        # "localhost" has two addresses, and everything here can reach the older kind.
+        family, *_, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
         listening = socket.socket(family)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)

@@ -19,6 +19,8 @@ import httpx
 import pytest
 
 from pipelines.registry.cache import ModelCache
+from pipelines.registry.registering import register_model
+from tests.integration.tracked import METRICS, Tracked
 from tests.serving import Service, environment, install_linear, serve, serve_command
 from tests.support import program
 
@@ -197,6 +199,24 @@ def test_it_serves_with_the_registry_down_and_says_so_when_asked(root: Path) -> 
             assert fetched.status_code == 503
             assert fetched.headers["content-type"] == "application/problem+json"
             assert answering(service.url) == {"reviews-v2"}
+
+
+def test_a_model_goes_from_the_registry_to_an_answer_over_http(tracked: Tracked) -> None:
+    register_model(tracked.settings, "served", tracked.model_id, alias="champion")
+    with serve(tracked.settings.root, "--workers", "2") as service:
+        header = {"Authorization": f"Bearer {service.token}"}
+        models = f"{service.url}/api/v1/models"
+
+        offered = httpx.get(f"{models}/registry", headers=header, timeout=60).json()
+        assert "served" in [model["name"] for model in offered]
+        wanted = {"model_name": "served", "alias": "champion", "set_default": True}
+        fetched = httpx.post(models, json=wanted, headers=header, timeout=60)
+        assert fetched.status_code == 201, fetched.text
+        assert fetched.json()["metrics"] == METRICS
+
+        wait_for(lambda: answering(service.url) == {fetched.json()["id"]})
+        answer = httpx.post(service.url + PREDICT, json={"text": "good, very good"}).json()
+        assert answer["prediction"] == "POSITIVE"
 
 
 def test_it_takes_up_its_first_model_while_it_runs(tmp_path: Path) -> None:
