@@ -8,9 +8,13 @@ A tag is ``<`` or ``</`` and a letter, or ``<!``, up to the next ``>`` with no `
 and ``a < b`` are text. Entities are those of HTML 4 and numeric ones, with their semicolon.
 """
 
+# Numba ships no types, so what a compiled function returns is Any to mypy.
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 import html.entities
+import re
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -32,6 +36,7 @@ _EXCLAMATION: Final = 33
 # Decoding may reveal another entity or tag (`&lt;br&gt;`). Each pass removes one layer; a text with
 # more layers than this is not written by people, and its remaining marks become spaces.
 _PASSES: Final = 4
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _LONGEST_ENTITY: Final = 10
 
 _FNV_OFFSET: Final = np.uint64(0xCBF29CE484222325)
@@ -39,10 +44,11 @@ _FNV_PRIME: Final = np.uint64(0x100000001B3)
 
 
 def normalise(text: str) -> str:
-    """Normalise one text; lone surrogates become U+FFFD."""
-    buffer = np.frombuffer(bytearray(text, "utf-8", "surrogatepass"), dtype=np.uint8)
+    """Normalise one text; a lone surrogate becomes U+FFFD."""
+    text = _SURROGATE.sub("\ufffd", text)
+    buffer = np.frombuffer(bytearray(text, "utf-8"), dtype=np.uint8)
     length = normalise_bytes(buffer, 0, buffer.size, _NO_MAP, _NO_MAP)
-    return buffer[:length].tobytes().decode("utf-8", "replace")
+    return buffer[:length].tobytes().decode("utf-8")
 
 
 def normalise_column(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
@@ -126,7 +132,7 @@ def normalise_bytes(
         Carried along with the bytes. Filled with ``i`` and ``i + 1`` before the call, they hold
         afterwards the span of the original that each remaining byte stands for.
     """
-    for attempt in range(_PASSES):
+    for _ in range(_PASSES):
         again, stop = _pass(buffer, start, stop, first, last)
         if not again:
             return stop
@@ -182,7 +188,7 @@ def _pass(
     first: NDArray[np.int64],
     last: NDArray[np.int64],
 ) -> tuple[bool, int]:
-    """One pass in place. Returns whether another could change more, and the new end.
+    """One pass in place. Returns whether another would change more, and the new end.
 
     Nothing ever gets longer, so writing stays behind reading.
     """
@@ -190,7 +196,6 @@ def _pass(
     read = start
     write = start
     marks = False
-    changed = False
     pending = False
     pending_first = np.int64(0)
     pending_last = np.int64(0)
@@ -212,7 +217,7 @@ def _pass(
             read += 1
             continue
         step = 1
-        code = np.int64(-1)
+        code: int | np.int64 = np.int64(-1)
         if byte == _LESS:
             step = _tag(buffer, read, stop)
             if step == 0:
@@ -224,8 +229,6 @@ def _pass(
             code, step = _entity(buffer, read, stop)
             if code < 0:
                 step = 1
-            else:
-                changed = True
             marks = True
         if code < 0:
             space = _white(buffer, read, stop)
@@ -266,7 +269,7 @@ def _pass(
                     last[i] = to_last
             write += size
         read += step
-    return marks and (changed or _any_opens(buffer, start, write)), write
+    return marks and _any_opens(buffer, start, write), write
 
 
 @njit(cache=True, nogil=True)
@@ -285,7 +288,7 @@ def _opens(buffer: NDArray[np.uint8], at: int, stop: int) -> bool:
     """Whether ``buffer[at]`` could begin a tag or an entity, complete or not."""
     following = buffer[at + 1]
     if buffer[at] == _LESS:
-        return following == _SLASH or following == _EXCLAMATION or _is_letter(following)
+        return following in (_SLASH, _EXCLAMATION) or _is_letter(following)
     return buffer[at] == _AMPERSAND and (following == _HASH or _is_letter(following))
 
 
@@ -314,7 +317,7 @@ def _tag(buffer: NDArray[np.uint8], at: int, stop: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _entity(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int, int]:
+def _entity(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int | np.int64, int]:
     """Code point and length in bytes of the entity that begins at `at`; (-1, 0) if none does."""
     end = min(stop, at + _LONGEST_ENTITY)
     i = at + 1
@@ -335,7 +338,7 @@ def _entity(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
-def _numeric_entity(buffer: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
+def _numeric_entity(buffer: NDArray[np.uint8], at: int, end: int) -> tuple[int | np.int64, int]:
     """As `_entity`, for ``&#39;`` and ``&#x27;``."""
     i = at + 2
     base = 10
@@ -343,7 +346,7 @@ def _numeric_entity(buffer: NDArray[np.uint8], at: int, end: int) -> tuple[int, 
         base = 16
         i += 1
     digits = 0
-    code = 0
+    code: int | np.int64 = 0
     while i < end and buffer[i] != _SEMICOLON:
         byte = buffer[i]
         if 48 <= byte <= 57:
@@ -361,9 +364,6 @@ def _numeric_entity(buffer: NDArray[np.uint8], at: int, end: int) -> tuple[int, 
         code = np.int64(_WINDOWS_1252[code - 128])
     if code == 0 or 0xD800 <= code < 0xE000 or code > 0x10FFFF:
         code = 0xFFFD
-    size = 1 + (code > 0x7F) + (code > 0x7FF) + (code > 0xFFFF)
-    if size > i + 1 - at:
-        return -1, 0
     return code, i + 1 - at
 
 
@@ -393,10 +393,15 @@ def _white(buffer: NDArray[np.uint8], at: int, stop: int) -> int:
     if byte < 0x80:
         return 1 if _is_white(byte) else 0
     if byte == 0xC2:
-        if at + 1 < stop and _is_white(np.int64(buffer[at + 1])):
+        if at + 1 < stop and buffer[at + 1] >= 0x80 and _is_white(np.int64(buffer[at + 1])):
             return 2
         return 0
-    if (byte == 0xE1 or byte == 0xE2 or byte == 0xE3 or byte == 0xEF) and at + 2 < stop:
+    if (
+        (byte == 0xE1 or byte == 0xE2 or byte == 0xE3 or byte == 0xEF)
+        and at + 2 < stop
+        and buffer[at + 1] & 0xC0 == 0x80
+        and buffer[at + 2] & 0xC0 == 0x80
+    ):
         code = (byte & 15) << 12 | (buffer[at + 1] & 63) << 6 | (buffer[at + 2] & 63)
         return 3 if _is_white(np.int64(code)) else 0
     return 0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 TextBuffer = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """Bytes of all texts, and n + 1 offsets: text i is ``data[offsets[i]:offsets[i + 1]]``."""
@@ -22,7 +25,7 @@ def text_buffer(texts: object) -> TextBuffer:
     Parameters
     ----------
     texts : sequence of str, NumPy array, Polars or pandas Series, PyArrow array
-        Or a pandas or Polars data frame with a single column, as MLflow hands them over.
+        Or a pandas, Polars or PyArrow table with a single column, as MLflow hands them over.
         Polars and PyArrow buffers are read without copying each string.
 
     Raises
@@ -32,7 +35,7 @@ def text_buffer(texts: object) -> TextBuffer:
     """
     if isinstance(texts, str | bytes):
         raise InputError("expected a list of texts, got one text; wrap it in a list")
-    columns = getattr(texts, "columns", None)
+    columns = getattr(texts, "column_names", getattr(texts, "columns", None))
     if columns is not None:
         if len(columns) != 1:
             raise InputError(f"expected one column of texts, got {len(columns)}")
@@ -41,7 +44,9 @@ def text_buffer(texts: object) -> TextBuffer:
         texts = texts.to_arrow()
     if type(texts).__module__.partition(".")[0] == "pyarrow":
         return _from_arrow(texts)
-    return _from_strings(texts)  # type: ignore[arg-type]
+    if not isinstance(texts, Iterable):
+        raise InputError(f"expected a list of texts, got {type(texts).__name__}")
+    return _from_strings(texts)
 
 
 def _from_strings(texts: Iterable[object]) -> TextBuffer:
@@ -57,21 +62,30 @@ def _from_strings(texts: Iterable[object]) -> TextBuffer:
     return np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets
 
 
-def _from_arrow(array: object) -> TextBuffer:
+def _from_arrow(array: pa.Array | pa.ChunkedArray) -> TextBuffer:
     import pyarrow as pa
 
+    if array.null_count:
+        raise InputError(f"{array.null_count} of {len(array)} texts are null")
+    value_type = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
+    if len(array) and not _is_text(value_type):
+        raise InputError(f"expected strings, got {array.type}")
+    # Before chunks are joined: together they may be more than 32-bit offsets can tell.
+    array = array.cast(pa.large_string())
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
-    try:
-        array = array.cast(pa.large_string())  # type: ignore[attr-defined]
-    except pa.ArrowInvalid as error:
-        raise InputError(f"expected strings, got {array.type}") from error  # type: ignore[attr-defined]
-    if array.null_count:
-        raise InputError(f"{array.null_count} texts are null")
     _, offset_buffer, data_buffer = array.buffers()
     if len(array) == 0:
         return _from_strings([])
     offsets = np.frombuffer(offset_buffer, dtype=np.int64)
     offsets = offsets[array.offset : array.offset + len(array) + 1]
     data = np.frombuffer(data_buffer, dtype=np.uint8) if data_buffer else _NO_TEXT
+    for part in (data, offsets):
+        part.flags.writeable = False
     return data, offsets
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))

@@ -1,5 +1,8 @@
 """Hashed n-grams: texts -> for each the buckets of its word n-grams and how often they occur."""
 
+# Numba ships no types, so what a compiled function returns is Any to mypy.
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 import os

@@ -2,16 +2,23 @@
 
 A token is
 
-- a word: letters, digits and their marks, lower-cased, a letter three times or more in a row
+- a word: letters, digits and their marks, lower-cased, a character three times or more in a row
   counted twice (``soooo`` is ``soo``), with the apostrophes inside it (``don't``, also with ``’``);
 - ``!``, ``?`` and the sentence marks ``.``, ``,``, ``;``, ``:``, each run of one of them once;
-- an emoticon: eyes, perhaps a nose, mouth (``:-)``; the nose does not count), or ``<3``;
+- an emoticon: eyes ``: ; =``, perhaps a tear ``'`` and a nose ``- ^ o``, a mouth; or ``<3``. Tear
+  and nose do not count, nor the kind of bracket of ``) ] }`` and ``( [ {``, nor the case of
+  ``D P O S X``, nor which way ``/`` leans; ``|`` and ``*`` are mouths too. No letter, digit or
+  ``_`` of ASCII follows ``<3`` or a letter, and no ``/`` follows a slash;
 - an emoji or another pictograph, each by itself, without skin tones and joiners;
-- an address (``http://...``, ``https://...``, ``www....``), all addresses alike;
-- an ``@handle``, all handles alike.
+- an address, up to the next space, all alike: a word ``http`` or ``https`` and ``://``, or ``www.``;
+- an ``@handle`` of ASCII letters, digits and ``_``, all handles alike.
 
-Everything else separates. A token is represented by a 64-bit hash of its characters.
+Everything else separates. Where several begin, the first of: word or address, emoji, emoticon,
+sentence mark, handle. A token is represented by a 64-bit hash of its characters.
 """
+
+# Numba ships no types, so what a compiled function returns is Any to mypy.
+# mypy: disable-error-code="no-any-return"
 
 from __future__ import annotations
 
@@ -36,7 +43,7 @@ _RIGHT_QUOTE: Final = 0x2019
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _decode(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int, int]:
+def _decode(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int | np.int64, int]:
     """Code point and length at `at`; a byte that is not UTF-8 is the code point -1."""
     lead = np.int64(buffer[at])
     if lead < 0x80:
@@ -65,7 +72,7 @@ def _decode(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _kind(code: int, kinds: NDArray[np.uint8]) -> int:
+def _kind(code: int | np.int64, kinds: NDArray[np.uint8]) -> int | np.int64:
     if code < 0:
         return 0
     if code < TABLE_SIZE:
@@ -84,7 +91,7 @@ def _is_name(byte: int) -> bool:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _single(code: int) -> np.uint64:
+def _single(code: int | np.int64) -> np.uint64:
     """Hash of a token of one character."""
     return (_OFFSET ^ np.uint64(code)) * _PRIME
 
@@ -105,6 +112,7 @@ def _emoticon(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[np.uint64,
     if i >= stop:
         return np.uint64(0), 0
     mouth = buffer[i]
+    shape: int | np.int64
     if mouth == 41 or mouth == 93 or mouth == 125:  # ) ] }
         shape = 41
     elif mouth == 40 or mouth == 91 or mouth == 123:  # ( [ {
@@ -213,7 +221,7 @@ def _word(
     before_that = np.int64(-2)
     while i < stop:
         code, size = _decode(buffer, i, stop)
-        if code == _APOSTROPHE or code == _RIGHT_QUOTE:
+        if code in (_APOSTROPHE, _RIGHT_QUOTE):
             # Inside a word only: the character after it must be a word character too.
             if i + size >= stop:
                 break

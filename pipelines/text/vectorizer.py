@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Self
 
 import numpy as np
@@ -48,7 +49,16 @@ class HashedNgramVectorizer(TransformerMixin, BaseEstimator):
         Returns
         -------
         csr_matrix of float32, shape (n, 2 ** bits)
+
+        Raises
+        ------
+        InputError
+            If `X` is a single string, or holds something that is not a string.
         """
+        if not (isinstance(self.ngram_max, Integral) and self.ngram_max >= 1):
+            raise ValueError(f"ngram_max must be an integer from 1 on, not {self.ngram_max!r}")
+        if not (isinstance(self.bits, Integral) and 1 <= self.bits <= 30):
+            raise ValueError(f"bits must be an integer from 1 to 30, not {self.bits!r}")
         buckets, counts, offsets = count_ngrams(text_buffer(X), self.ngram_max, self.bits)
         if offsets[-1] <= np.iinfo(np.int32).max:
             offsets = offsets.astype(np.int32)
@@ -100,6 +110,10 @@ class TermWeighting(TransformerMixin, BaseEstimator):
         """
         if self.scheme not in {"nb", "tfidf", "binary", "count"}:
             raise ValueError(f"scheme must be nb, tfidf, binary or count, not {self.scheme!r}")
+        if not self.min_df >= 1:
+            raise ValueError(f"min_df must be at least 1, not {self.min_df!r}")
+        if not 0 < self.smoothing < np.inf:
+            raise ValueError(f"smoothing must be positive, not {self.smoothing!r}")
         X = self._counts(X, reset=True)
         df = np.bincount(X.indices, minlength=X.shape[1])
         # A tiny corpus may have nothing that occurs twice.
@@ -143,10 +157,15 @@ class TermWeighting(TransformerMixin, BaseEstimator):
         return csr_matrix((values, columns, offsets), shape=(X.shape[0], self.buckets_.size))
 
     def _counts(self, X: object, reset: bool) -> csr_matrix:
-        X = validate_data(
+        checked = validate_data(
             self, X, accept_sparse="csr", dtype=np.float32, ensure_non_negative=True, reset=reset
         )
-        return csr_matrix(X)
+        counts = csr_matrix(checked)
+        if not counts.data.all():
+            # An entry is an occurrence here, and a stored zero would be taken for one.
+            counts = counts.copy()
+            counts.eliminate_zeros()
+        return counts
 
     def _log_count_ratio(
         self, X: csr_matrix, df: NDArray[np.int64], y: ArrayLike | None
@@ -159,7 +178,7 @@ class TermWeighting(TransformerMixin, BaseEstimator):
         positive = np.bincount(X.indices[entries], minlength=X.shape[1])[self.buckets_]
         p = positive + self.smoothing
         q = df - positive + self.smoothing
-        return np.log(p / p.sum()) - np.log(q / q.sum())
+        return np.asarray(np.log(p / p.sum()) - np.log(q / q.sum()), dtype=np.float64)
 
     def __sklearn_tags__(self) -> object:
         tags = super().__sklearn_tags__()

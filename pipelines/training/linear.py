@@ -1,5 +1,8 @@
 """Linear classifiers for sparse text features, solved by compiled dual coordinate descent."""
 
+# Numba ships no types, so what a compiled function returns is Any to mypy.
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 import os
@@ -82,15 +85,16 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         return self.classes_[positive.astype(np.intp)]
 
     def _check(self, X: csr_matrix, y: ArrayLike) -> tuple[csr_matrix, NDArray[np.float64]]:
+        for name in ("C", "tol", "max_iter"):
+            value = getattr(self, name)
+            if not 0 < value < np.inf:
+                raise ValueError(f"{name} must be positive, not {value!r}")
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float32)
         check_classification_targets(y)
         self.classes_, positions = np.unique(y, return_inverse=True)
         if self.classes_.size != 2:
-            raise ValueError(
-                f"Only binary classification is supported. Got {self.classes_.size} class"
-                f"{'es' if self.classes_.size != 1 else ''}."
-            )
-        return csr_matrix(X), positions * 2.0 - 1.0
+            raise ValueError(_not_binary(self.classes_.size))
+        return csr_matrix(X), np.where(positions == 1, 1.0, -1.0)
 
     def _solve(
         self, X: csr_matrix, signs: NDArray[np.float64], rows: NDArray[np.intp], seed: int
@@ -152,6 +156,10 @@ class BaggedLinearSVM(LinearSVM):
 
     def fit(self, X: csr_matrix, y: ArrayLike) -> Self:
         """Fit on rows `X`, shape (n, n_features), with labels `y`, shape (n,)."""
+        if not self.n_estimators >= 1:
+            raise ValueError(f"n_estimators must be at least 1, not {self.n_estimators!r}")
+        if not 0 < self.max_samples <= 1:
+            raise ValueError(f"max_samples must lie between 0 and 1, not {self.max_samples!r}")
         X, signs = self._check(X, y)
         random = check_random_state(self.random_state)
         seeds = random.randint(2**31 - 1, size=self.n_estimators)
@@ -181,6 +189,15 @@ class LinearComplementNB(ComplementNB):
     log-likelihoods. scikit-learn offers only probabilities, which would be calibrated less well.
     """
 
+    def fit(
+        self, X: csr_matrix, y: ArrayLike, sample_weight: NDArray[np.float64] | None = None
+    ) -> Self:
+        """Fit on rows `X`, shape (n, n_features), with labels `y`, shape (n,)."""
+        super().fit(X, y, sample_weight)
+        if self.classes_.size != 2:
+            raise ValueError(_not_binary(self.classes_.size))
+        return self
+
     def decision_function(self, X: csr_matrix) -> NDArray[np.float64]:
         """Margins of rows `X`, shape (n,); positive means ``classes_[1]``."""
         check_is_fitted(self)
@@ -196,6 +213,18 @@ class LinearComplementNB(ComplementNB):
     def intercept_(self) -> NDArray[np.float64]:
         """Always 0 for two classes, shape (1,)."""
         return np.zeros(1)
+
+    def __sklearn_tags__(self) -> object:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+
+def _not_binary(n_classes: int) -> str:
+    return (
+        f"Only binary classification is supported. Got {n_classes} "
+        f"class{'es' if n_classes != 1 else ''}."
+    )
 
 
 def _bootstrap(signs: NDArray[np.float64], share: float, seed: int) -> NDArray[np.intp]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
@@ -72,13 +72,21 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
                     f"it has: {', '.join(self.defaults)}"
                 )
             default = self.defaults[key]
-            numbers = isinstance(default, int | float) and isinstance(value, int | float)
-            if default is not None and not numbers and not isinstance(value, type(default)):
+            if default is not None and not _fits(value, default):
                 raise TrainingError(
                     f"{key}={value!r}: {self.name} expects {type(default).__name__} here, "
                     f"for example {key}={default}"
                 )
         return {**self.defaults, **given}
+
+
+def _fits(value: Value, default: Value) -> bool:
+    """Whether `value` is of the type of `default`; a whole number is a float too."""
+    if isinstance(value, bool) or isinstance(default, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, float):
+        return isinstance(value, int | float)
+    return isinstance(value, type(default))
 
 
 def get_subject(name: str) -> Subject:
@@ -241,7 +249,7 @@ def _linear(parameters: Parameters, seed: int) -> BaseEstimator:
     from pipelines.training.linear import LinearSVM
 
     classifier = LinearSVM(
-        C=parameters["C"], class_weight=_class_weight(parameters), random_state=seed
+        C=cast(float, parameters["C"]), class_weight=_class_weight(parameters), random_state=seed
     )
     return _weighted(parameters, classifier)
 
@@ -250,9 +258,9 @@ def _bagging_linear_svc(parameters: Parameters, seed: int) -> BaseEstimator:
     from pipelines.training.linear import BaggedLinearSVM
 
     classifier = BaggedLinearSVM(
-        n_estimators=parameters["n_estimators"],
-        max_samples=parameters["max_samples"],
-        C=parameters["C"],
+        n_estimators=cast(int, parameters["n_estimators"]),
+        max_samples=cast(float, parameters["max_samples"]),
+        C=cast(float, parameters["C"]),
         class_weight=_class_weight(parameters),
         random_state=seed,
     )
@@ -329,9 +337,9 @@ def _weighted(parameters: Parameters, classifier: BaseEstimator) -> BaseEstimato
     from pipelines.text.vectorizer import TermWeighting
 
     weighting = TermWeighting(
-        scheme=parameters["scheme"],
-        min_df=parameters["min_df"],
-        smoothing=parameters.get("smoothing", 1.0),
+        scheme=cast(str, parameters["scheme"]),
+        min_df=cast(int, parameters["min_df"]),
+        smoothing=cast(float, parameters.get("smoothing", 1.0)),
     )
     return Pipeline([("weighting", weighting), ("classifier", classifier)])
 
