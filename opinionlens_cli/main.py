@@ -16,10 +16,12 @@ import typer
 from opinionlens_cli import config, data, models
 from opinionlens_cli.baselines import baselines_cli
 from opinionlens_cli.console import err, fail
+from opinionlens_cli.doctor import doctor_cli
 from opinionlens_cli.evaluate import evaluate_cli
 from opinionlens_cli.fetch import fetch
 from opinionlens_cli.predict import predict_cli
 from opinionlens_cli.preprocess import preprocess
+from opinionlens_cli.quickstart import quickstart_cli
 from opinionlens_cli.register import register
 from opinionlens_cli.serve import serve_command
 from opinionlens_cli.train import train_cli
@@ -35,6 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.command("quickstart")(quickstart_cli)
 # In the order in which the data move.
 app.add_typer(config.app, name="config")
 app.add_typer(data.app, name="data")
@@ -49,6 +52,8 @@ app.command()(fetch)
 app.add_typer(models.app, name="models")
 app.command("predict")(predict_cli)
 app.command("serve")(serve_command)
+
+app.command("doctor")(doctor_cli)
 
 
 @app.callback()

@@ -35,6 +35,7 @@ class Paths(_Section):
     raw: Path = Path("data/raw")
     sample: Path = Path("data/sample")
     prepared: Path = Path("data/prepared")
+    slices: Path = Path("data/slices")
     features: Path = Path("data/features")
     reports: Path = Path("data/reports")
     models: Path = Path("models")
@@ -126,7 +127,9 @@ def describe_settings(root: Path | None = None) -> list[Setting]:
     listed = []
     for key, value in _leaves(settings):
         secret = key.rpartition(".")[2] in SECRET_KEYS and value
-        listed.append(Setting(key, "********" if secret else str(value), sources.get(key, "default")))
+        listed.append(
+            Setting(key, "********" if secret else str(value), sources.get(key, "default"))
+        )
     return listed
 
 
@@ -146,7 +149,9 @@ def convert(value: object, target: type[T], describe: Mapping[str, str], where: 
             reason = "there is no such key"
         found = _lookup(value, key)
         shown = "" if found is None or key.rpartition(".")[2] in SECRET_KEYS else f" = {found!r}"
-        raise SettingsError(f"{describe.get(key, where)}: {key or 'the file'}{shown}: {reason}") from None
+        raise SettingsError(
+            f"{describe.get(key, where)}: {key or 'the file'}{shown}: {reason}"
+        ) from None
 
 
 def _load(root: Path) -> tuple[Settings, dict[str, str]]:

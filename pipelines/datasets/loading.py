@@ -19,7 +19,6 @@ from pipelines.datasets.reports import (
     fingerprint,
     read_report,
 )
-from pipelines.datasets.slicing import SLICES
 from pipelines.datasets.splitting import SplitName
 from pipelines.errors import DataError
 from pipelines.params import Dataset
@@ -90,11 +89,9 @@ def load_slices(settings: Settings) -> dict[str, pl.DataFrame]:
     DataError
         If there are none.
     """
-    files = sorted((settings.paths.prepared / SLICES).glob("*.parquet"))
+    files = sorted(settings.paths.slices.glob("*.parquet"))
     if not files:
-        raise DataError(
-            f"{settings.paths.prepared / SLICES}: there are no slices. Run: olens preprocess"
-        )
+        raise DataError(f"{settings.paths.slices}: there are no slices. Run: olens preprocess")
     return {file.stem: _read(file, "olens preprocess --slices") for file in files}
 
 
@@ -192,7 +189,7 @@ def _differs(path: Path, report: DatasetReport) -> bool:
 
 
 def _slices_stale(settings: Settings, params: Params) -> str | None:
-    report = read_report(settings.paths.prepared / SLICES, SliceReport)
+    report = read_report(settings.paths.slices, SliceReport)
     if report is None:
         return None
     tests = {name: settings.paths.prepared / name / "test.parquet" for name in params.datasets}

@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from pipelines.params import Params
     from pipelines.settings import Settings
 
-SLICES: Final = "slices"
 QUARTERS: Final = ("short", "long", "common_words", "rare_words")
-RESERVED: Final = frozenset({SLICES, "balanced", *QUARTERS})
+RESERVED: Final = frozenset({"slices", "balanced", *QUARTERS})
 """Names that a data set cannot have."""
 
 _COUNTED_TEXTS: Final = 50_000
@@ -42,7 +41,7 @@ _BATCH_TEXTS: Final = 10_000
 def prepare_slices(settings: Settings, params: Params) -> SliceReport:
     """Cut the slices from the prepared test splits of all declared data sets.
 
-    They are written to ``paths.prepared / "slices"``, one Parquet file each, with the columns
+    They are written to ``paths.slices``, one Parquet file each, with the columns
     ``text``, ``label`` and ``dataset``. A slice without texts is not written.
 
     Raises
@@ -69,7 +68,7 @@ def prepare_slices(settings: Settings, params: Params) -> SliceReport:
     report = SliceReport(
         test_splits=hashes, slices={name: class_counts(rows) for name, rows in slices.items()}
     )
-    with replaced_folder(settings.paths.prepared / SLICES) as folder:
+    with replaced_folder(settings.paths.slices) as folder:
         for name, rows in slices.items():
             rows.select("text", "label", "dataset").write_parquet(folder / f"{name}.parquet")
         write_report(folder, report)

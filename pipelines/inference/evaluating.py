@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -22,9 +23,10 @@ from pipelines.settings import Settings
 from pipelines.training.evaluation import Metrics, evaluate_slices
 from pipelines.training.reports import read_tuned, write_report
 
-EVALUATION = "evaluation.json"
-PLOTS = "plots"
-TEST = "test"
+EVALUATION: Final = "evaluation.json"
+METRICS: Final = "metrics.json"
+PLOTS: Final = "plots"
+TEST: Final = "test"
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +39,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 def evaluate_model(settings: Settings, params: Params, model: str | None = None) -> Evaluation:
     """Look at the test slices of all data sets, and keep the result for DVC.
 
-    Writes ``evaluation.json`` and the points of the plots to the folder of reports.
+    Writes to the folder of reports: ``evaluation.json`` with everything, ``metrics.json`` with
+    what `dvc metrics show` can print in a screen's width, and the points of the plots.
 
     Parameters
     ----------
@@ -55,6 +58,7 @@ def evaluate_model(settings: Settings, params: Params, model: str | None = None)
     folder.mkdir(parents=True, exist_ok=True)
     plot_data(test["label"].to_numpy(), _positive(opened, test["text"].to_list()), folder)
     write_report(settings, EVALUATION, evaluation)
+    write_report(settings, METRICS, _summary(evaluation.metrics))
     return evaluation
 
 
@@ -79,6 +83,18 @@ def evaluate_on_file(
     labelled = read_labelled(path, declaration)
     opened = open_model(settings, model or _default_model(settings))
     return Evaluation(model=opened.id, metrics=_evaluate(opened, {"file": labelled}))
+
+
+def _summary(metrics: dict[str, Metrics]) -> dict[str, object]:
+    """The whole test split by four metrics, the slices by their accuracy."""
+    test = metrics[TEST]
+    return {
+        "accuracy": test.accuracy,
+        "f1": test.f1,
+        "log_loss": test.log_loss,
+        "ece": test.ece,
+        "slices": {name: found.accuracy for name, found in metrics.items() if name != TEST},
+    }
 
 
 def _default_model(settings: Settings) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipelines.errors import MissingExtraError
 from pipelines.manifest import write_manifest
-from pipelines.registry.connection import Credentials, Server
+from pipelines.registry.connection import Credentials, Server, set_mlflow_defaults
 from pipelines.registry.versions import MANIFEST_TAG
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Tracker:
         MissingExtraError
             If MLflow is not fully installed.
         """
+        set_mlflow_defaults(settings.mlflow.timeout)
         try:
             import mlflow.sklearn  # noqa: F401 - mlflow-skinny alone cannot write models
         except ImportError:

@@ -141,6 +141,11 @@ def tune(
     )
 
 
+def study_names(settings: Settings) -> list[str]:
+    """The studies in the storage of the settings."""
+    return list(optuna.get_all_study_names(_storage(settings.optuna.storage)))
+
+
 class _Objective:
     """One trial: a nested run, a first look at a quarter of the texts, then all of them."""
 

@@ -1,0 +1,27 @@
+"""`olens doctor`: is everything in place?"""
+
+from __future__ import annotations
+
+import sys
+
+from opinionlens_cli.console import JsonOption, print_json, print_table
+
+
+def doctor_cli(as_json: JsonOption = False) -> None:
+    """Check the installation: versions, compiled code, data, tracking store, models.
+
+    Exits with 1 if something that is needed to predict is broken.
+
+    Example: olens doctor
+    """
+    from pipelines.doctor import examine
+    from pipelines.settings import load_settings
+
+    findings = examine(load_settings())
+    if as_json:
+        print_json(findings)
+    else:
+        rows = [(f.subject, f.state, f.detail) for f in findings]
+        print_table(["what", "state", "detail"], rows)
+    if any(finding.state == "broken" for finding in findings):
+        sys.exit(1)

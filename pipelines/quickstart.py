@@ -1,0 +1,187 @@
+"""`olens quickstart`: the whole road once, from labelled files to an active model.
+
+What an earlier run left and what still fits is picked up: each step looks at what is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from pipelines.datasets.loading import load_report, stale
+from pipelines.datasets.preparing import preprocess
+from pipelines.datasets.reading import find_source
+from pipelines.datasets.slicing import prepare_slices
+from pipelines.errors import DataError, ModelNotFoundError, OpinionLensError
+from pipelines.inference.fetching import fetch_model
+from pipelines.params import Params
+from pipelines.registry.cache import ModelCache
+from pipelines.registry.client import Registry
+from pipelines.registry.registering import register_model
+from pipelines.registry.tracking_store import TrackingStore
+from pipelines.settings import Settings
+from pipelines.training.baseline_runs import run_baselines
+from pipelines.training.features import vectorize
+from pipelines.training.reports import Tuned, read_baselines, read_tuned
+from pipelines.training.tuning import Plan, study_names, tune
+
+NAME: Final = "opinionlens"
+"""Of the registered model."""
+ALIAS: Final = "champion"
+TRIALS: Final = 5
+
+OnStep = Callable[[str], None]
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One step of the road: what it is called and what came of it."""
+
+    name: str
+    result: str
+
+
+class Quickstart(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done, in order."""
+
+    steps: list[Step]
+    sample: bool
+    """Whether the synthetic sample was used, for want of raw data."""
+    model: str
+    """ID of the active model."""
+
+
+def quickstart(
+    settings: Settings, params: Params, on_step: OnStep = lambda name: None
+) -> Quickstart:
+    """Preprocess, vectorize, run baselines, tune, register, fetch and activate.
+
+    Uses the declared data sets whose files are in the folder of raw data; if there is none, the
+    synthetic sample.
+
+    Raises
+    ------
+    DataError
+        If there are neither raw data nor the sample.
+    """
+    present = [
+        name for name in params.datasets if find_source(settings, params, name).path.is_file()
+    ]
+    sample = not present
+    if present:
+        chosen = {name: params.datasets[name] for name in present}
+        params = msgspec.structs.replace(params, datasets=chosen)
+    steps = []
+    for name, step in _STEPS.items():
+        on_step(name)
+        steps.append(Step(name, step(settings, params, sample)))
+    active = ModelCache(settings.paths.models).active()
+    assert active is not None, "the last step activates a model"
+    return Quickstart(steps=steps, sample=sample, model=active.id)
+
+
+def _preprocess(settings: Settings, params: Params, sample: bool) -> str:
+    if not _is_prepared(settings, params, sample):
+        preprocess(settings, params, list(params.datasets), sample=sample)
+        prepare_slices(settings, params)
+    reports = [load_report(settings, name) for name in params.datasets]
+    kept = sum(report.kept for report in reports)
+    origin = "synthetic sample" if sample else "data/raw"
+    return f"{kept:,} texts of {', '.join(params.datasets)} ({origin})"
+
+
+def _is_prepared(settings: Settings, params: Params, sample: bool) -> bool:
+    try:
+        reports = [load_report(settings, name) for name in params.datasets]
+    except DataError:
+        return False
+    origin = "sample" if sample else "raw"
+    slices = settings.paths.slices / "report.json"
+    fits = all(report.origin == origin for report in reports) and slices.is_file()
+    return fits and not stale(settings, params)
+
+
+def _vectorize(settings: Settings, params: Params, sample: bool) -> str:
+    done = vectorize(settings, params)
+    entries = sum(sum(features.entries.values()) for features in done.values())
+    return f"{entries:,} n-grams counted"
+
+
+def _baselines(settings: Settings, params: Params, sample: bool) -> str:
+    found = read_baselines(settings, list(params.datasets))
+    if not found or _picked_up(settings, params) is None:
+        run_baselines(settings, params)
+        found = read_baselines(settings, list(params.datasets))
+    best = max(found, key=lambda name: found[name].accuracy)
+    return f"to beat: {found[best].accuracy:.1%} accuracy ({best})"
+
+
+def _tune(settings: Settings, params: Params, sample: bool) -> str:
+    tuned = _picked_up(settings, params)
+    if tuned is None:
+        study = _study(settings, params)
+        plan = Plan(
+            trials=TRIALS,
+            timeout=None,
+            jobs=1,
+            metric=params.tune.metric,
+            study=study,
+            resume=study in study_names(settings),
+        )
+        tuned = tune(settings, params, params.tune.subject, plan).tuned
+    accuracy = tuned.test["test"].accuracy
+    return f"{tuned.subject}, best of {tuned.trials} trials: {accuracy:.1%} accuracy on test texts"
+
+
+def _register(settings: Settings, params: Params, sample: bool) -> str:
+    tuned = read_tuned(settings)
+    assert tuned is not None, "tuning comes before"
+    manifest = TrackingStore(settings.mlflow).find(tuned.model_id).manifest_sha256
+    version = None
+    try:
+        found = Registry(settings.mlflow).resolve(NAME, alias=ALIAS)
+        version = found if found.manifest_sha256 == manifest else None
+    except ModelNotFoundError:
+        pass  # the first time
+    version = version or register_model(settings, NAME, tuned.model_id, ALIAS)
+    return f"{version.name} version {version.version}, alias {ALIAS}"
+
+
+def _fetch(settings: Settings, params: Params, sample: bool) -> str:
+    model = fetch_model(settings, NAME, alias=ALIAS, activate=True)
+    return f"{model.id} is active"
+
+
+_STEPS: Final[dict[str, Callable[[Settings, Params, bool], str]]] = {
+    "preprocess": _preprocess,
+    "vectorize": _vectorize,
+    "baselines": _baselines,
+    "tune": _tune,
+    "register": _register,
+    "fetch": _fetch,
+}
+
+
+def _study(settings: Settings, params: Params) -> str:
+    """The study's name; it changes with whatever its trials depend on."""
+    facts = [
+        [load_report(settings, name) for name in params.datasets],
+        params.vectorizer,
+        params.tune.subject,
+        params.tune.metric,
+    ]
+    return f"quickstart-{hashlib.sha256(msgspec.json.encode(facts)).hexdigest()[:12]}"
+
+
+def _picked_up(settings: Settings, params: Params) -> Tuned | None:
+    """The tuned model of an earlier run on the same data, if it is still in the tracking store."""
+    tuned = read_tuned(settings)
+    if tuned is None or tuned.study != _study(settings, params):
+        return None
+    try:
+        TrackingStore(settings.mlflow).find(tuned.model_id)
+    except OpinionLensError:
+        return None
+    return tuned
