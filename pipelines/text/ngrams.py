@@ -159,16 +159,13 @@ def fold_ngrams(
     `table` comes from `cleared_table`; its size is a power of two. Returns the number of buckets.
     """
     shift = np.uint64(64 - bits)
-    room = table.size - 1
     used = 0
     for i in range(n):
         chain = np.uint64(0)
         for j in range(i, min(n, i + ngram_max)):
-            chain = mix(chain * _CHAIN + tokens[j])
+            chain = extend_ngram(chain, tokens[j])
             bucket = np.int32(chain >> shift)
-            slot = (np.int64(bucket) * _SPREAD) & room
-            while table[slot] >= 0 and buckets[table[slot]] != bucket:
-                slot = (slot + 1) & room
+            slot = find_slot(bucket, table, buckets)
             if table[slot] < 0:
                 table[slot] = used
                 buckets[used] = bucket
@@ -177,6 +174,25 @@ def fold_ngrams(
             else:
                 counts[table[slot]] += 1
     return used
+
+
+@njit(cache=True, nogil=True, inline="always")
+def extend_ngram(chain: np.uint64, token: np.uint64) -> np.uint64:
+    """Hash of the n-gram with hash `chain` (0: the empty one) and one more token.
+
+    Its highest bits are the bucket.
+    """
+    return mix(chain * _CHAIN + token)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def find_slot(bucket: int, table: NDArray[np.int32], buckets: NDArray[np.int32]) -> int:
+    """Where `table` points to the entry of `bucket`, or is free for it (-1)."""
+    room = table.size - 1
+    slot = (np.int64(bucket) * _SPREAD) & room
+    while table[slot] >= 0 and buckets[table[slot]] != bucket:
+        slot = (slot + 1) & room
+    return slot
 
 
 @njit(cache=True, nogil=True)
