@@ -18,7 +18,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     pass
 
 
-class Dataset(_Section):
+class Dataset(_Section, frozen=True):
     """One data set's declaration."""
 
     path: str
@@ -39,14 +39,14 @@ class Dataset(_Section):
     """Kaggle slug that `olens data download` fetches, `owner/name`."""
 
 
-class Split(_Section):
+class Split(_Section, frozen=True):
     """Shares of the texts that are kept from training."""
 
     val: float = 0.1
     test: float = 0.1
 
 
-class Vectorizer(_Section):
+class Vectorizer(_Section, frozen=True):
     """Parameters of the n-gram vectorizer."""
 
     ngram_max: int = 3
@@ -55,14 +55,14 @@ class Vectorizer(_Section):
     """Features are hashed into ``2 ** bits`` buckets."""
 
 
-class Train(_Section):
+class Train(_Section, frozen=True):
     """Defaults of `olens train`."""
 
     subject: str = "nbsvm"
     params: dict[str, float | int | str | bool | None] = {}
 
 
-class Tune(_Section):
+class Tune(_Section, frozen=True):
     """Defaults of `olens tune`."""
 
     subject: str = "nbsvm"
@@ -74,7 +74,7 @@ class Tune(_Section):
     """What a study maximises on the validation split."""
 
 
-class Params(_Section, kw_only=True):
+class Params(_Section, frozen=True, kw_only=True):
     """Everything in ``conf/params.yaml``."""
 
     seed: int = 42
@@ -102,31 +102,45 @@ def load_params(root: Path) -> Params:
         raise SettingsError(
             f"{path}: there is no such file. Run olens inside a project folder, or set OLENS_ROOT."
         ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from None
     try:
         values = yaml.safe_load(text)
+        verbatim = yaml.load(text, Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
         raise SettingsError(f"{path}: not valid YAML: {error}") from None
-    params = convert(_labels_as_text(values), Params, {}, str(path))
+    values = _labels_as_text(values, verbatim)
+    for name, dataset in _datasets(values).items():
+        convert(dataset, Dataset, {}, f"{path}: datasets.{name}")  # names the data set in errors
+    params = convert(values, Params, {}, str(path))
     _check(params, path)
     return params
 
 
-def _labels_as_text(values: Any) -> Any:
-    """Let `negative: [1, 2]` and `negative: neg` stand for lists of strings."""
-    if not isinstance(values, dict) or not isinstance(values.get("datasets"), dict):
-        return values
-    for dataset in values["datasets"].values():
+def _labels_as_text(values: Any, verbatim: Any) -> Any:
+    """Let `negative: [1, 2]` and `negative: no` stand for lists of strings, as they are written.
+
+    `verbatim` is the same file with every scalar as text: YAML reads `no` as a boolean.
+    """
+    for dataset, texts in zip(
+        _datasets(values).values(), _datasets(verbatim).values(), strict=True
+    ):
         if not isinstance(dataset, dict):
             continue
         if isinstance(dataset.get("labels"), dict):
-            dataset["labels"] = {k: _texts(v) for k, v in dataset["labels"].items()}
+            dataset["labels"] = {k: _list(v) for k, v in texts["labels"].items()}
         if "drop" in dataset:
-            dataset["drop"] = _texts(dataset["drop"])
+            dataset["drop"] = _list(texts["drop"])
     return values
 
 
-def _texts(value: Any) -> list[str]:
-    return [str(item) for item in (value if isinstance(value, list) else [value])]
+def _datasets(values: Any) -> dict[Any, Any]:
+    datasets = values.get("datasets") if isinstance(values, dict) else None
+    return datasets if isinstance(datasets, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _check(params: Params, path: Path) -> None:
@@ -147,6 +161,8 @@ def _check(params: Params, path: Path) -> None:
     for key, share in msgspec.structs.asdict(params.split).items():
         if not 0 < share < 0.5:
             raise wrong(f"split.{key}", share, "must lie between 0 and 0.5")
+    if not 0 <= params.seed < 2**32:
+        raise wrong("seed", params.seed, "must lie between 0 and 4294967295")
     if not 10 <= params.vectorizer.bits <= 26:
         raise wrong("vectorizer.bits", params.vectorizer.bits, "must lie between 10 and 26")
     if not 1 <= params.vectorizer.ngram_max <= 5:
@@ -154,3 +170,5 @@ def _check(params: Params, path: Path) -> None:
     for key in ("trials", "jobs"):
         if getattr(params.tune, key) < 1:
             raise wrong(f"tune.{key}", getattr(params.tune, key), "must be at least 1")
+    if params.tune.timeout is not None and not params.tune.timeout > 0:
+        raise wrong("tune.timeout", params.tune.timeout, "must be positive, or null")

@@ -9,9 +9,11 @@ sets ``port`` in ``[serving]``.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, get_type_hints
+from typing import Any, Final, Literal, NamedTuple, TypeVar, get_origin, get_type_hints
 
 import msgspec
 
@@ -22,6 +24,11 @@ SECRET_KEYS: Final = frozenset({"registry_password", "admin_token"})
 # Variables with our prefix that are not settings: where to look, and switches of the test suite.
 NOT_SETTINGS: Final = frozenset({"env", "root", "real_data", "require_all"})
 
+ENVIRONMENTS: Final = ("local", "stage", "prod")
+"""The usual ones; a section of ``conf/settings.toml`` makes another."""
+
+_PREFIX: Final = "OLENS_"
+
 T = TypeVar("T")
 
 
@@ -29,7 +36,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Base of the settings sections: immutable, and an unknown key is an error."""
 
 
-class Paths(_Section):
+class Paths(_Section, frozen=True):
     """Folders; relative ones count from the project folder."""
 
     raw: Path = Path("data/raw")
@@ -41,7 +48,7 @@ class Paths(_Section):
     models: Path = Path("models")
 
 
-class MLflow(_Section):
+class MLflow(_Section, frozen=True):
     """Where runs are tracked and models are registered."""
 
     tracking_uri: str = "sqlite:///mlruns/mlflow.db"
@@ -54,13 +61,13 @@ class MLflow(_Section):
     """Seconds that a remote server has to answer."""
 
 
-class Optuna(_Section):
+class Optuna(_Section, frozen=True):
     """Where studies are kept."""
 
     storage: str = "sqlite:///mlruns/optuna.db"
 
 
-class Serving(_Section):
+class Serving(_Section, frozen=True):
     """The web service."""
 
     host: str = "127.0.0.1"
@@ -76,7 +83,7 @@ class Serving(_Section):
     """Bytes of one request body."""
 
 
-class Settings(_Section):
+class Settings(_Section, frozen=True):
     """Everything that `conf/` and the environment say, validated."""
 
     root: Path
@@ -149,14 +156,15 @@ def convert(value: object, target: type[T], describe: Mapping[str, str], where: 
             reason = "there is no such key"
         found = _lookup(value, key)
         shown = "" if found is None or key.rpartition(".")[2] in SECRET_KEYS else f" = {found!r}"
-        raise SettingsError(
-            f"{describe.get(key, where)}: {key or 'the file'}{shown}: {reason}"
-        ) from None
+        place = f"{describe.get(key, where)}: {key}{shown}" if key else where
+        raise SettingsError(f"{place}: {reason}") from None
 
 
 def _load(root: Path) -> tuple[Settings, dict[str, str]]:
-    values, sources = _read(root)
-    _keep_text(values, Settings)
+    with _environment(root) as environment:
+        values, sources = _read(root, environment.exported)
+    for key, text in environment.texts.items():
+        _put(values, key, text)
     settings = convert(values, Settings, sources, str(root / "conf" / "settings.toml"))
     paths = msgspec.structs.replace(
         settings.paths, **{k: root / v for k, v in msgspec.structs.asdict(settings.paths).items()}
@@ -171,14 +179,89 @@ def _load(root: Path) -> tuple[Settings, dict[str, str]]:
     return msgspec.structs.replace(settings, paths=paths, mlflow=mlflow, optuna=optuna), sources
 
 
-def _read(root: Path) -> tuple[dict[str, Any], dict[str, str]]:
+class _Environment(NamedTuple):
+    exported: frozenset[str]
+    """Variables that are there without ``.env``."""
+    texts: dict[str, str]
+    """Text settings by key, verbatim: Dynaconf parses variables, which would turn the password
+    ``0123`` into a number and ``@none`` into nothing."""
+
+
+_TEXT: Final = "<text of a variable>"
+
+
+@contextmanager
+def _environment(root: Path) -> Iterator[_Environment]:
+    """The environment with ``.env`` beneath it and `_TEXT` for texts, for Dynaconf to read.
+
+    Afterwards our variables are what they were, so that one project's ``.env`` does not reach
+    another's; the other ones of ``.env`` (credentials of an object store, say) stay.
+    """
+    from dotenv import dotenv_values
+
+    before = {name: value for name, value in os.environ.items() if name.startswith(_PREFIX)}
+    exported = frozenset(os.environ)
+    try:
+        for name, value in dotenv_values(root / ".env").items():
+            os.environ.setdefault(name, value or "")
+        texts = {
+            key: os.environ[_variable(key)]
+            for key in _text_settings(Settings)
+            if _variable(key) in os.environ
+        }
+        os.environ.update({_variable(key): _TEXT for key in texts})
+        yield _Environment(exported, texts)
+    finally:
+        for name in [name for name in os.environ if name.startswith(_PREFIX)]:
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _text_settings(section: type, prefix: str = "") -> Iterator[str]:
+    """The keys of settings that are texts, paths or one of some words."""
+    for name, kind in get_type_hints(section).items():
+        if prefix + name in NOT_SETTINGS:
+            continue
+        if isinstance(kind, type) and issubclass(kind, _Section):
+            yield from _text_settings(kind, f"{prefix}{name}.")
+        elif kind in (str, Path) or get_origin(kind) is Literal:
+            yield prefix + name
+
+
+def _put(values: dict[str, Any], key: str, value: object) -> None:
+    *sections, name = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            return  # another variable made the section a number; converting will say so
+    values[name] = value
+
+
+def _check_files(files: Sequence[Path], env: str) -> None:
+    """Say which file is not TOML, and that `env` is in none of them: it may be a typo."""
+    known = {*ENVIRONMENTS, "default"}
+    for file in files:
+        if not file.is_file():
+            continue
+        try:
+            known |= tomllib.loads(file.read_text(encoding="utf-8")).keys()
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"{file}: cannot be read: {error}") from None
+    if env not in known:
+        raise SettingsError(
+            f"OLENS_ENV={env}: there is no such environment in {files[0]}; "
+            f"there are: {', '.join(sorted(known - {'default'}))}"
+        )
+
+
+def _read(root: Path, exported: frozenset[str]) -> tuple[dict[str, Any], dict[str, str]]:
     """The raw values as nested dictionaries with lower-case keys, and the source of each leaf."""
     from dynaconf import Dynaconf
     from dynaconf.utils.inspect import get_history
 
-    before = frozenset(os.environ)
     env = os.environ.get("OLENS_ENV", "local")
     files = [root / "conf" / "settings.toml", root / "conf" / ".secrets.toml"]
+    _check_files(files, env)
     try:
         loaded = Dynaconf(
             root_path=str(root),
@@ -187,14 +270,13 @@ def _read(root: Path) -> tuple[dict[str, Any], dict[str, str]]:
             env=env,
             env_switcher="OLENS_ENV",
             envvar_prefix="OLENS",
-            load_dotenv=True,
-            dotenv_path=str(root / ".env"),
+            load_dotenv=False,
             merge_enabled=True,
         )
         raw = _lower(loaded.as_dict())
         history = get_history(loaded)
     except Exception as error:  # Dynaconf lets its parsers' exceptions through unchanged
-        raise SettingsError(f"{files[0]}: cannot be read: {error}") from error
+        raise SettingsError(f"{files[0]} or a variable cannot be read: {error}") from error
     values = {k: v for k, v in raw.items() if k not in NOT_SETTINGS | {"load_dotenv"}}
 
     sources: dict[str, str] = {}
@@ -209,7 +291,7 @@ def _read(root: Path) -> tuple[dict[str, Any], dict[str, str]]:
             sources[key] = f"{entry['identifier']} [{entry['env']}]"
             if entry["loader"] == "env_global":
                 name = _variable(key)
-                sources[key] = f"variable {name}" if name in before else f"{root / '.env'} {name}"
+                sources[key] = f"variable {name}" if name in exported else f"{root / '.env'} {name}"
     return {"root": str(root), "env": env, **values}, sources
 
 
@@ -217,24 +299,7 @@ _MISSING: Final = object()
 
 
 def _variable(key: str) -> str:
-    return "OLENS_" + key.replace(".", "__").upper()
-
-
-def _keep_text(values: dict[str, Any], section: type) -> None:
-    """Give text settings back the text that stands in the environment.
-
-    Dynaconf parses variables as TOML, which would turn the password ``0123`` into a number.
-    """
-
-    def walk(values: dict[str, Any], section: type, prefix: str) -> None:
-        for name, kind in get_type_hints(section).items():
-            if isinstance(kind, type) and issubclass(kind, _Section):
-                if isinstance(values.get(name), dict):
-                    walk(values[name], kind, f"{prefix}{name}.")
-            elif kind is str and (text := os.environ.get(_variable(prefix + name))) is not None:
-                values[name] = text
-
-    walk(values, section, "")
+    return _PREFIX + key.replace(".", "__").upper()
 
 
 def _lower(value: Any) -> Any:

@@ -65,7 +65,10 @@ def fuse(pipeline: Pipeline) -> LinearScorer | None:
     if not isinstance(fitted.estimator, Pipeline) or len(fitted.estimator.steps) != 2:
         return None
     weighting, classifier = (step for _, step in fitted.estimator.steps)
-    if not isinstance(weighting, TermWeighting) or not hasattr(classifier, "coef_"):
+    if not isinstance(weighting, TermWeighting):
+        return None
+    # Without a decision function, it is not the margin that was calibrated.
+    if not all(hasattr(classifier, name) for name in ("coef_", "intercept_", "decision_function")):
         return None
     sigmoid = fitted.calibrators[0]
     weights, norms = _tables(weighting, classifier.coef_, vectorizer.bits)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
 import msgspec
 import numpy as np
@@ -25,6 +25,10 @@ from pipelines.inference.scorer import labels_of
 from pipelines.text.buffers import TextBuffer, text_buffer
 from pipelines.text.characters import character_tables
 from pipelines.text.ngrams import cleared_table, fold_ngrams, tokenise
+
+if TYPE_CHECKING:
+    from pipelines.inference.contributions import Contributions
+    from pipelines.inference.explaining import Explanation
 
 _NO_NORMS: Final = np.frombuffer(b"", dtype=np.float32)
 _METADATA_KEY: Final = "opinionlens"
@@ -47,8 +51,8 @@ class TableInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         The probability is ``1 / (1 + exp(-(slope * margin + offset)))`` (Platt 1999).
     """
 
-    ngram_max: int
-    bits: int
+    ngram_max: Annotated[int, msgspec.Meta(ge=1, le=16)]
+    bits: Annotated[int, msgspec.Meta(ge=1, le=30)]
     terms: Literal["presence", "count", "log_count"]
     bias: float
     slope: float
@@ -106,7 +110,7 @@ class LinearScorer:
             norms = _NO_NORMS
             if "norms" in header:
                 norms = _tensor(data, 8 + size, header["norms"], 2**info.bits)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise CorruptModelError(f"{path} is not a weight table: {error}") from error
         return cls(info, weights, norms)
 
@@ -142,6 +146,28 @@ class LinearScorer:
             task.result()
         return margins
 
+    def explain(self, text: str) -> Explanation:
+        """See `Scorer.explain`."""
+        from pipelines.inference.explaining import explain_linear
+
+        return explain_linear(self, text)
+
+    def contributions(self, tokens: NDArray[np.uint64]) -> Contributions:
+        """What each of n hashed tokens adds to the margin of their text."""
+        from pipelines.inference.contributions import Contributions, fold_contributions
+
+        info = self.info
+        parts = fold_contributions(
+            tokens,
+            info.ngram_max,
+            info.bits,
+            _TERMS[info.terms],
+            info.bias,
+            self.weights,
+            self.norms,
+        )
+        return Contributions(*parts)
+
     def probabilities(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
         """Calibrated probabilities of `POSITIVE`, shape (n,)."""
         z = self.info.slope * margins + self.info.offset
@@ -161,9 +187,11 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def _tensor(data: mmap.mmap, base: int, entry: dict[str, object], size: int) -> NDArray[np.float32]:
-    begin, end = entry["data_offsets"]  # type: ignore[misc]
+    begin, end = msgspec.convert(entry["data_offsets"], tuple[int, int])
     if entry["dtype"] != "F32" or entry["shape"] != [size] or end - begin != 4 * size:
         raise ValueError(f"unexpected tensor {entry}")
+    if begin < 0 or (base + begin) % 4:
+        raise ValueError(f"tensor at {base + begin}")
     return np.frombuffer(data, dtype=np.float32, count=size, offset=base + begin)
 
 
@@ -203,11 +231,7 @@ def _margins(
         total = 0.0
         square = 0.0
         for entry in range(used):
-            value = 1.0
-            if terms == 1:
-                value = np.float64(counts[entry])
-            elif terms == 2:
-                value = 1 + np.log(np.float64(counts[entry]))
+            value = term_value(counts[entry], terms)
             total += value * np.float64(weights[buckets[entry]])
             if norms.size > 0:
                 value *= np.float64(norms[buckets[entry]])
@@ -215,3 +239,13 @@ def _margins(
         margins[row] = bias
         if square > 0:
             margins[row] += total / np.sqrt(square)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def term_value(count: float, terms: int) -> float:
+    """What an n-gram counts that occurs `count` times; `terms` as in `_TERMS`."""
+    if terms == 1:
+        return np.float64(count)
+    if terms == 2:
+        return 1 + np.log(np.float64(count))
+    return 1.0

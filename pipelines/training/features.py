@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -114,7 +115,7 @@ def _count(vectorizer: Vectorizer, texts: pl.Series) -> sp.csr_matrix:
 def _write(
     settings: Settings, params: Params, name: str, frames: dict[SplitName, pl.DataFrame]
 ) -> Features:
-    entries = {}
+    entries: dict[str, int] = {}
     with replaced_folder(settings.paths.features / name) as folder:
         for split, frame in frames.items():
             counts = _count(params.vectorizer, frame["text"])
@@ -148,7 +149,9 @@ def _stored(
         return None
     try:
         counts = sp.load_npz(folder / f"{split}.npz")
-    except (OSError, ValueError):
+    except (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile):
+        return None  # damaged: to be counted anew
+    if counts.shape != (features.rows[split], 2**vectorizer.bits):
         return None
     counts.data = counts.data.astype(np.float32)
     return sp.csr_matrix(counts)

@@ -51,7 +51,8 @@ def load_pipeline(folder: Path) -> Pipeline:
     UnsafeModelError
         If the model is a pickle, or contains a type that is not on our list.
     CorruptModelError
-        If the file cannot be read.
+        If the file cannot be read, or holds no fitted pipeline that tells `NEGATIVE` from
+        `POSITIVE` with a probability.
     """
     import skops.io
 
@@ -65,18 +66,39 @@ def load_pipeline(folder: Path) -> Pipeline:
                 'mlflow.sklearn.log_model(model, serialization_format="skops")'
             )
         raise CorruptModelError(f"{folder.name} holds no {MODEL_FILE}")
+    trusted = trusted_types()
     try:
-        unknown = set(skops.io.get_untrusted_types(file=path)) - set(trusted_types())
+        unknown = set(skops.io.get_untrusted_types(file=path)) - set(trusted)
         if unknown:
             raise UnsafeModelError(
                 f"{folder.name} contains {', '.join(sorted(unknown))}, which OpinionLens does not "
                 "load. A subject of another package names its types in Subject.trusted_types"
             )
-        return skops.io.load(path, trusted=trusted_types())
+        model = skops.io.load(path, trusted=trusted)
     except UnsafeModelError:
         raise
     except Exception as error:  # a damaged file fails anywhere in zipfile, json or numpy
         raise CorruptModelError(f"{folder.name}: {MODEL_FILE} cannot be read: {error}") from error
+    if not _serves(model):
+        raise CorruptModelError(
+            f"{folder.name}: {MODEL_FILE} holds a {type(model).__name__}, not a fitted pipeline "
+            "from texts to the probabilities of NEGATIVE and POSITIVE"
+        )
+    return model
+
+
+def _serves(model: object) -> bool:
+    from sklearn.exceptions import NotFittedError
+    from sklearn.pipeline import Pipeline
+
+    try:
+        return (
+            isinstance(model, Pipeline)
+            and hasattr(model, "predict_proba")
+            and list(model.classes_) == ["NEGATIVE", "POSITIVE"]
+        )
+    except (AttributeError, NotFittedError):
+        return False
 
 
 def save_model(

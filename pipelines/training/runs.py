@@ -13,6 +13,7 @@ import msgspec
 import polars as pl
 
 from pipelines.datasets.loading import load_report, load_slices, load_split
+from pipelines.datasets.splitting import SplitName
 from pipelines.params import Params, Vectorizer
 from pipelines.settings import Settings
 from pipelines.training.evaluation import Metrics, evaluate, evaluate_slices
@@ -33,6 +34,7 @@ from pipelines.training.subjects import Parameters, Subject, Value, get_subject
 from pipelines.training.tracking import Run, Tracker, git_commit
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
     from sklearn.pipeline import Pipeline
@@ -68,7 +70,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         """The feature space: the subject's own, else that of ``conf/params.yaml``."""
         return self.subject.vectorizer or self.params.vectorizer
 
-    def counts(self, split: str) -> Labelled:
+    def counts(self, split: SplitName) -> Labelled:
         """Counts and labels of one split."""
         return load_counts(self.settings, self.params, split, self.datasets, self.vectorizer)
 
@@ -129,7 +131,8 @@ def train(
         validation = evaluate(val_data.labels, probability)
         run.log_metrics(validation.to_flat("val"))
         log_figures(run, _figures(val_data.labels, probability), "figures/val")
-        model_id, test = None, {}
+        model_id: str | None = None
+        test: dict[str, Metrics] = {}
         if log_model:
             del pipeline, train_data, val_data
             model_id, test = finish(job, run, parameters, on_stage)
@@ -215,7 +218,9 @@ def log_figures(run: Run, figures: Mapping[str, Figure], artifact_path: str) -> 
 _EXAMPLE: Final = ["A quiet, lovely film.", "The battery died after two days."]
 
 
-def _figures(labels: NDArray, probability: NDArray) -> dict[str, Figure]:
+def _figures(
+    labels: NDArray[np.int8], probability: NDArray[np.float64]
+) -> dict[str, Figure]:
     return {
         "confusion_matrix": confusion_matrix(labels, probability),
         "roc": roc_curve(labels, probability),
