@@ -1,0 +1,65 @@
+"""``python -m tests.benchmarks [NAME...]``: measure, print one table, keep it as JSON.
+
+Targets are printed as PASS or FAIL; the exit code is 0 unless something broke, because a busy
+machine is not an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from tests.benchmarks import imdb, measuring, results
+from tests.benchmarks.contest import Contest
+from tests.benchmarks.preprocessing import preprocessing
+from tests.benchmarks.results import Result
+from tests.benchmarks.scale import scale
+
+_BENCHMARKS: Final[dict[str, Callable[[Contest], list[Result]]]] = {
+    "preprocessing": preprocessing,
+    "accuracy": imdb.accuracy,
+    "training": imdb.training,
+    "scoring": imdb.scoring,
+    "agreement": imdb.agreement,
+    "scale": scale,
+}
+_UNASKED: Final = [name for name in _BENCHMARKS if name != "scale"]
+_REPORT: Final = Path(__file__).resolve().parents[1] / "artifacts" / "bench.json"
+
+
+def main() -> int:
+    """Run the benchmarks that are named, or all but `scale`, which takes minutes."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=main.__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(_BENCHMARKS))
+    parser.add_argument("--repetitions", type=int, default=3, help="rounds of each timing")
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(_BENCHMARKS)
+    if unknown:
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; choose {', '.join(_BENCHMARKS)}")
+    data = os.environ.get("OLENS_REAL_DATA", "")
+    if not data or not Path(data).is_dir():
+        _say(
+            "The benchmarks need the real data: set OLENS_REAL_DATA to the folder with raw/ and "
+            "benchmarks/. The sample is too small and too simple to compare anything on."
+        )
+        return 0
+    processors = measuring.use_two_processors()
+    contest = Contest(Path(data).resolve(), arguments.repetitions, _say)
+    measured: list[Result] = []
+    for name in arguments.names or _UNASKED:
+        measured += _BENCHMARKS[name](contest)
+    results.print_table(measured)
+    results.write_json(_REPORT, measured, processors)
+    return 0
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

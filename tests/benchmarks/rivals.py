@@ -1,0 +1,129 @@
+"""The rivals: fastText, scikit-learn's TF-IDF with LinearSVC, VADER, and pandas with `re`."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.benchmarks.measuring import THREADS
+
+if TYPE_CHECKING:
+    from fasttext.FastText import _FastText
+    from sklearn.pipeline import Pipeline
+
+_TAG: Final = re.compile(r"</?[A-Za-z][^<>]*>|<![^<>]*>")
+_WHITE: Final = re.compile(r"\s+")
+_MARK: Final = re.compile(r"([.!?,'/()])")
+
+
+def fasttext_lines(texts: Sequence[str]) -> list[str]:
+    """Texts as fastText's tutorial prepares them: lower case, punctuation apart, one line each."""
+    return [" ".join(_MARK.sub(r" \1 ", _TAG.sub(" ", text)).lower().split()) for text in texts]
+
+
+def write_fasttext_file(path: Path, lines: Sequence[str], labels: NDArray[np.int8]) -> None:
+    """Write fastText's training file."""
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(
+            f"__label__{label} {line}\n" for label, line in zip(labels, lines, strict=True)
+        )
+
+
+def train_fasttext(path: Path) -> _FastText:
+    """Train fastText on a training file."""
+    import fasttext
+
+    return fasttext.train_supervised(
+        str(path), wordNgrams=3, dim=50, epoch=10, thread=THREADS, verbose=0
+    )
+
+
+def fasttext_probabilities(model: _FastText, lines: list[str]) -> NDArray[np.float64]:
+    """Probabilities of the positive class, shape (n,)."""
+    labels, shares = model.predict(lines)
+    return np.array(
+        [
+            share[0] if label[0] == "__label__1" else 1 - share[0]
+            for label, share in zip(labels, shares, strict=True)
+        ]
+    )
+
+
+def sklearn_pipeline() -> Pipeline:
+    """TF-IDF of words, pairs and triples of words, and LinearSVC."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.svm import LinearSVC
+
+    return make_pipeline(TfidfVectorizer(ngram_range=(1, 3)), LinearSVC())
+
+
+def vader_positive(texts: Sequence[str]) -> NDArray[np.bool_]:
+    """Which texts VADER finds positive, shape (n,)."""
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+    analyzer = SentimentIntensityAnalyzer()
+    return np.array([analyzer.polarity_scores(text)["compound"] > 0 for text in texts])
+
+
+def preprocess_with_pandas(path: Path, folder: Path, seed: int, held_out: float) -> None:
+    """What `olens preprocess imdb` does, as one would write it with pandas and `re`.
+
+    Normalise, leave out blank rows, keep each text once with the label of its majority, split by
+    a hash of the text and the seed, write Parquet files and a report.
+    """
+    import pandas as pd
+
+    raw = pd.read_csv(path, dtype=str, usecols=["review", "sentiment"])
+    codes = {"negative": 0, "positive": 1}
+    label = raw["sentiment"].str.strip().str.lower().map(codes)
+    rows = pd.DataFrame({"text": raw["review"].fillna("").map(_normalise), "label": label})
+    rows = rows[rows["label"].notna() & (rows["text"] != "")]
+    means = rows.groupby("text", sort=False)["label"].mean().reset_index()
+    kept = means[means["label"] != 0.5].copy()
+    kept["label"] = (kept["label"] > 0.5).astype("int8")
+    kept["digest"] = kept["text"].map(_digest).astype("uint64")
+    kept = kept.sort_values("digest")
+    position = kept["digest"].map(lambda digest: _place(digest, seed))
+    parts = {
+        "test": kept[position < held_out],
+        "val": kept[(position >= held_out) & (position < 2 * held_out)],
+        "train": kept[position >= 2 * held_out],
+    }
+    for name, part in parts.items():
+        part.to_parquet(folder / f"{name}.parquet", index=False)
+    report = {
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "rows": len(raw),
+        "kept": len(kept),
+        "splits": {name: part["label"].value_counts().to_dict() for name, part in parts.items()},
+    }
+    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+
+
+def _normalise(text: str) -> str:
+    """Tags and entities until none is left, as many layers deep as ours; then white space."""
+    for _ in range(4):
+        changed = html.unescape(_TAG.sub(" ", text))
+        if changed == text:
+            break
+        text = changed
+    return _WHITE.sub(" ", text).strip()
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def _place(digest: int, seed: int) -> float:
+    """A number in [0, 1) that depends on text and seed."""
+    mixed = hashlib.blake2b(f"{seed} {digest}".encode(), digest_size=8).digest()
+    return int.from_bytes(mixed, "little") / 2**64

@@ -1,0 +1,107 @@
+"""All of Amazon Fine Food Reviews, as far as size goes: time and memory of three commands."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from tests.benchmarks import peak
+from tests.benchmarks.amazon import ALL_ROWS
+from tests.benchmarks.contest import Contest
+from tests.benchmarks.results import Result
+
+_PROJECT: Final = Path(__file__).resolve().parents[2]
+_SHARES: Final = {"a quarter": 4, "a half": 2, "the whole": 1}
+_COMMANDS: Final = (
+    ("preprocess",),
+    ("vectorize",),
+    ("train", "--subject", "nbsvm", "--log-model"),
+)
+_GIB: Final = 1 << 30
+
+
+def scale(contest: Contest) -> list[Result]:
+    """Wall time and peak memory of preprocess, vectorize and train at three sizes."""
+    results = []
+    with tempfile.TemporaryDirectory(prefix="olens-scale-") as temporary:
+        contest.say(f"making {ALL_ROWS:,} rows")
+        everything = Path(temporary) / "all.csv"
+        _make(contest.data / "raw", everything)
+        for share, divisor in _SHARES.items():
+            rows = ALL_ROWS // divisor
+            root = Path(temporary) / share
+            _make_project(root, everything, rows)
+            results += _measure(contest, root, f"{share} of Amazon ({rows:,} rows)", divisor == 1)
+    return results
+
+
+def _make(raw: Path, target: Path) -> None:
+    module = "tests.benchmarks.amazon"
+    command = [sys.executable, "-m", module, str(raw), str(target), str(ALL_ROWS)]
+    subprocess.run(command, check=True, cwd=_PROJECT)
+
+
+def _make_project(root: Path, everything: Path, rows: int) -> None:
+    """A project of its own with the first `rows` rows as its only data set."""
+    params = yaml.safe_load((_PROJECT / "conf" / "params.yaml").read_text(encoding="utf-8"))
+    params["datasets"] = {"amazon": params["datasets"]["amazon"]}
+    (root / "conf").mkdir(parents=True)
+    (root / "conf" / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    target = root / "data" / "raw" / params["datasets"]["amazon"]["path"]
+    target.parent.mkdir(parents=True)
+    # The rows are written one to a line.
+    with everything.open("rb") as source, target.open("wb") as file:
+        file.writelines(itertools.islice(source, rows + 1))
+
+
+def _measure(contest: Contest, root: Path, what: str, is_whole: bool) -> list[Result]:
+    seconds, memory = [], []
+    for command in _COMMANDS:
+        contest.say(f"olens {' '.join(command)}: {what}")
+        measured = _run(root, command)
+        seconds.append(measured["seconds"])
+        memory.append(measured["bytes"] / _GIB)
+    stages = ", ".join(
+        f"{command[0]} {time:.0f} s {peak_memory:.1f} GiB"
+        for command, time, peak_memory in zip(_COMMANDS, seconds, memory, strict=True)
+    )
+    return [
+        Result(
+            what=f"{what}, preprocess + vectorize + train",
+            unit="s",
+            ours=sum(seconds),
+            target="under 360 s" if is_whole else "",
+            reached=sum(seconds) < 360 if is_whole else None,
+            note=stages,
+        ),
+        Result(
+            what=f"{what}, peak memory",
+            unit="GiB",
+            ours=max(memory),
+            target="under 6 GiB" if is_whole else "",
+            reached=max(memory) < 6 if is_whole else None,
+        ),
+    ]
+
+
+def _run(root: Path, command: tuple[str, ...]) -> dict[str, float]:
+    report = root / "measured.json"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OLENS_")}
+    olens = str(Path(sys.executable).parent / "olens")
+    subprocess.run(
+        [sys.executable, peak.__file__, str(report), olens, "--root", str(root), *command],
+        check=True,
+        env=environment,
+        cwd=root,
+        stdout=subprocess.DEVNULL,
+    )
+    measured: dict[str, float] = json.loads(report.read_text(encoding="utf-8"))
+    return measured
