@@ -10,7 +10,7 @@ A token is
   ``D P O S X``, nor which way ``/`` leans; ``|`` and ``*`` are mouths too. No letter, digit or
   ``_`` of ASCII follows ``<3`` or a letter, and no ``/`` follows a slash;
 - an emoji or another pictograph, each by itself, without skin tones and joiners;
-- an address, up to the next space, all alike: a word ``http`` or ``https`` and ``://``, or ``www.``;
+- an address up to the next space, all alike: ``http://``, ``https://`` or ``www.`` and more;
 - an ``@handle`` of ASCII letters, digits and ``_``, all handles alike.
 
 Everything else separates. Where several begin, the first of: word or address, emoji, emoticon,

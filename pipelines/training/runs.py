@@ -121,6 +121,8 @@ def train(
     job = Job.of(settings, params, subject, datasets)
     parameters = job.subject.parameters(given)
     on_stage("reading features")
+    if log_model:
+        check_test_data(job)
     train_data, val_data = job.counts("train"), job.counts("val")
     tracker = Tracker.open(settings)
     with tracker.run(f"train {job.subject.name}", job.tags()) as run:
@@ -146,6 +148,11 @@ def train(
         model_id=model_id,
         seconds=time.monotonic() - started,
     )
+
+
+def check_test_data(job: Job) -> None:
+    """Raise DataError now if `finish` would find no test texts, after hours perhaps."""
+    test_slices(job.settings, load_split(job.settings, job.params, "test", job.datasets))
 
 
 def finish(
@@ -218,9 +225,7 @@ def log_figures(run: Run, figures: Mapping[str, Figure], artifact_path: str) -> 
 _EXAMPLE: Final = ["A quiet, lovely film.", "The battery died after two days."]
 
 
-def _figures(
-    labels: NDArray[np.int8], probability: NDArray[np.float64]
-) -> dict[str, Figure]:
+def _figures(labels: NDArray[np.int8], probability: NDArray[np.float64]) -> dict[str, Figure]:
     return {
         "confusion_matrix": confusion_matrix(labels, probability),
         "roc": roc_curve(labels, probability),

@@ -6,7 +6,7 @@ import getpass
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -94,14 +94,15 @@ class Tracker:
         with self._ending(run_id) as run:
             yield run
 
-    def exists(self, run_id: str) -> bool:
-        """Whether there is such a run."""
+    def unfinished(self, run_id: str) -> bool:
+        """Whether there is such a run and it has no parameters yet, which cannot change."""
         from mlflow.exceptions import MlflowException
 
         try:
-            return bool(self._client.get_run(run_id).info.lifecycle_stage == "active")
+            run = self._client.get_run(run_id)
         except MlflowException:
             return False
+        return run.info.lifecycle_stage == "active" and not run.data.params
 
     @contextmanager
     def _ending(self, run_id: str) -> Iterator[Run]:
@@ -200,10 +201,8 @@ def tracking_server(settings: Settings) -> Server:
 def _origin() -> dict[str, str]:
     """Tags that MLflow's page shows: who started the run, by what, at which commit."""
     tags = {"mlflow.source.name": "olens", "mlflow.source.type": "LOCAL"}
-    try:
+    with suppress(OSError, KeyError):  # a container's user without a name
         tags["mlflow.user"] = getpass.getuser()
-    except (OSError, KeyError):
-        pass  # a container's user without a name
     commit = git_commit()
     return {**tags, "mlflow.source.git.commit": commit} if commit else tags
 

@@ -20,7 +20,7 @@ from pipelines.training.features import Labelled
 from pipelines.training.figures import optimisation_history, parameter_importance
 from pipelines.training.fitting import fit_classifier, flat, subset, validation_metrics
 from pipelines.training.reports import TUNED, Tuned, write_report
-from pipelines.training.runs import Job, OnStage, finish, log_figures
+from pipelines.training.runs import Job, OnStage, check_test_data, finish, log_figures
 from pipelines.training.subjects import Value
 from pipelines.training.tracking import Run, Tracker
 
@@ -102,6 +102,7 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = _open_study(job, plan)
     on_stage("reading features")
+    check_test_data(job)
     train_data, val_data = job.counts("train"), job.counts("val")
     tracker = Tracker.open(settings)
     with _parent_run(tracker, job, study) as run:
@@ -110,7 +111,9 @@ def tune(
         interrupted = _search(study, objective, plan, on_trial)
         best = _best(study, interrupted, job)
         del objective, train_data, val_data
-        parameters = job.subject.parameters(best.params)
+        # What a trial keeps is what was suggested; the subject may have made something else of it.
+        chosen = job.subject.suggest(optuna.trial.FixedTrial(best.params))
+        parameters = job.subject.parameters(chosen)
         run.log_params(flat(parameters, job.vectorizer))
         run.log_metrics({f"val.{plan.metric}": float(best.value or 0.0)})
         figures = {
@@ -212,7 +215,6 @@ def _open_study(job: Job, plan: Plan) -> Study:
         study_name=name,
         load_if_exists=True,
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=job.params.seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_UNPRUNED_TRIALS),
     )
     setup = [job.subject.name, plan.metric, sorted(job.datasets)]
@@ -221,9 +223,11 @@ def _open_study(job: Job, plan: Plan) -> Study:
             f"The study {name!r} is about {study.user_attrs[_SETUP_ATTRIBUTE]}, not about {setup}"
         )
     study.set_user_attr(_SETUP_ATTRIBUTE, setup)
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+    for trial in _in_state(study, TrialState.RUNNING):
         # Left by a process that was killed.
         study.tell(trial.number, state=TrialState.FAIL)
+    # With the seed alone, a resumed study would begin with the same random trials once more.
+    study.sampler = optuna.samplers.TPESampler(seed=job.params.seed + len(study.trials))
     return study
 
 
@@ -240,9 +244,9 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
 
 @contextmanager
 def _parent_run(tracker: Tracker, job: Job, study: Study) -> Iterator[Run]:
-    """The run of the study: a new one, or that of the study that is resumed."""
+    """The run of the study: a new one, or the unfinished one of the study that is resumed."""
     earlier = study.user_attrs.get(_RUN_ATTRIBUTE)
-    if earlier and tracker.exists(earlier):
+    if earlier and tracker.unfinished(earlier):
         with tracker.resumed(earlier) as run:
             yield run
         return
@@ -268,7 +272,7 @@ def _search(study: Study, objective: _Objective, plan: Plan, on_trial: OnTrial) 
             catch=(TrainingError,),
         )
     except KeyboardInterrupt:
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        for trial in _in_state(study, TrialState.RUNNING):
             study.tell(trial.number, state=TrialState.FAIL)
         return True
     return False
@@ -286,4 +290,4 @@ def _best(study: Study, interrupted: bool, job: Job) -> FrozenTrial:
 
 
 def _in_state(study: Study, *states: TrialState) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=states)
+    return list(study.get_trials(deepcopy=False, states=states))
