@@ -7,6 +7,7 @@ its pages.
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
 from collections.abc import Sequence
@@ -245,7 +246,7 @@ def _margins(
 def term_value(count: float, terms: int) -> float:
     """What an n-gram counts that occurs `count` times; `terms` as in `_TERMS`."""
     if terms == 1:
-        return np.float64(count)
+        return float(count)
     if terms == 2:
-        return 1 + np.log(np.float64(count))
+        return 1.0 + math.log(np.float64(count))
     return 1.0

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
+    from pipelines.inference.explaining import Explanation
+
 NEGATIVE: Final = "NEGATIVE"
 POSITIVE: Final = "POSITIVE"
 
@@ -37,6 +39,14 @@ class Scorer(Protocol):
         """
         ...
 
+    def explain(self, text: str) -> Explanation:
+        """The answer to one text, and what its words and sentences contribute to it.
+
+        Exact for a linear model; for others words are left out to see what changes. As with
+        `predict`, every string has an answer.
+        """
+        ...
+
 
 class PipelineScorer:
     """Serves a model that is not linear through its scikit-learn pipeline."""
@@ -52,6 +62,12 @@ class PipelineScorer:
             return [], np.empty(0)
         probabilities = np.asarray(self._pipeline.predict_proba(texts)[:, 1], dtype=np.float64)
         return labels_of(probabilities), probabilities
+
+    def explain(self, text: str) -> Explanation:
+        """See `Scorer.explain`."""
+        from pipelines.inference.explaining import explain_by_occlusion
+
+        return explain_by_occlusion(self, text)
 
 
 def labels_of(probabilities: NDArray[np.float64]) -> list[str]:

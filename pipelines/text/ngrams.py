@@ -192,7 +192,7 @@ def find_slot(bucket: int, table: NDArray[np.int32], buckets: NDArray[np.int32])
     slot = (np.int64(bucket) * _SPREAD) & room
     while table[slot] >= 0 and buckets[table[slot]] != bucket:
         slot = (slot + 1) & room
-    return slot
+    return int(slot)
 
 
 @njit(cache=True, nogil=True)

@@ -1,0 +1,131 @@
+"""Where tokens and normalised characters stand in the text as its writer typed it."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from pipelines.datasets.normalise import normalise_bytes
+from pipelines.text.characters import character_tables
+from pipelines.text.tokens import next_token
+
+# Part of no token, they shape the character before them: joiners, variation selectors, skin tones.
+_ATTACHED: Final = frozenset(
+    "\u200d" + "".join(map(chr, range(0xFE00, 0xFE10))) + "".join(map(chr, range(0x1F3FB, 0x1F400)))
+)
+
+
+class LocatedTokens(NamedTuple):
+    """The n tokens of a text; token i is ``text[starts[i]:ends[i]]``.
+
+    Attributes
+    ----------
+    hashes : uint64 array, shape (n,)
+        As `pipelines.text.tokens.next_token` gives them.
+    starts, ends : int64 arrays, shape (n,)
+        Indices into the string; tokens stand in order and do not overlap.
+    """
+
+    hashes: NDArray[np.uint64]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+
+class LocatedText(NamedTuple):
+    """A normalised text of n characters; character i stands for ``original[starts[i]:ends[i]]``.
+
+    Attributes
+    ----------
+    text : str
+        Lone surrogates are still in it.
+    starts, ends : int64 arrays, shape (n,)
+        Indices into the original string.
+    """
+
+    text: str
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+
+def locate_tokens(text: str) -> LocatedTokens:
+    """Tokenise `text` as for scoring, and remember where the tokens stand in it."""
+    data = _encoded(text)
+    hashes, starts, ends = _locate(data, *character_tables())
+    if not text.isascii():
+        ends = np.array([_attach(text, end) for end in ends.tolist()], dtype=np.int64)
+    return LocatedTokens(hashes, starts, ends)
+
+
+def normalise_located(text: str) -> LocatedText:
+    """Normalise `text` as for scoring, and remember what each character stands for."""
+    data = _encoded(text)
+    normalised, first, last = _normalise(data)
+    leads = np.flatnonzero(normalised & 0xC0 != 0x80)
+    starts = first[leads]
+    ends = last[np.append(leads[1:], normalised.size) - 1] if leads.size else starts.copy()
+    _count_characters(data, starts)
+    _count_characters(data, ends)
+    return LocatedText(normalised.tobytes().decode("utf-8", "surrogatepass"), starts, ends)
+
+
+def _encoded(text: str) -> NDArray[np.uint8]:
+    return np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
+
+
+def _attach(text: str, end: int) -> int:
+    while end < len(text) and text[end] in _ATTACHED:
+        end += 1
+    return end
+
+
+@njit(cache=True, nogil=True)
+def _normalise(
+    data: NDArray[np.uint8],
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+    """Normalised copy of `data`, and the bytes of `data` that each byte stands for."""
+    text = data.copy()
+    first = np.arange(data.size)
+    last = first + 1
+    size = normalise_bytes(text, 0, data.size, first, last)
+    return text[:size], first[:size], last[:size]
+
+
+@njit(cache=True, nogil=True)
+def _locate(
+    data: NDArray[np.uint8], kinds: NDArray[np.uint8], lower: NDArray[np.uint32]
+) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
+    """Hashes of the tokens of `data`, and the characters where they start and end."""
+    text, first, last = _normalise(data)
+    size = text.size
+    hashes = np.empty(size, dtype=np.uint64)
+    starts = np.empty(size, dtype=np.int64)
+    ends = np.empty(size, dtype=np.int64)
+    n = 0
+    at = 0
+    while at < size:
+        value, begin, at = next_token(text, at, size, kinds, lower)
+        if begin < size:
+            hashes[n] = value
+            starts[n] = first[begin]
+            ends[n] = last[at - 1]
+            n += 1
+    starts = starts[:n].copy()
+    ends = ends[:n].copy()
+    _count_characters(data, starts)
+    _count_characters(data, ends)
+    return hashes[:n].copy(), starts, ends
+
+
+@njit(cache=True, nogil=True)
+def _count_characters(data: NDArray[np.uint8], positions: NDArray[np.int64]) -> None:
+    """Replace ascending positions in UTF-8 by the number of characters before them."""
+    at = 0
+    characters = 0
+    for i in range(positions.size):
+        while at < positions[i]:
+            characters += data[at] & 0xC0 != 0x80
+            at += 1
+        positions[i] = characters
