@@ -12,7 +12,7 @@ from opinionlens_cli.console import warn
 from pipelines.errors import InputError, RegistryAuthError
 
 if TYPE_CHECKING:
-    from pipelines.registry.connection import Credentials
+    from pipelines.connection import Credentials
     from pipelines.settings import Settings
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ def read_credentials(
     InputError
         If half of it is missing and there is no terminal to ask on.
     """
-    from pipelines.registry.connection import Credentials
+    from pipelines.connection import Credentials
 
     if username is None and not password_stdin:
         return None
@@ -60,7 +60,7 @@ def with_account(
     call: Callable[[Credentials | None], T], settings: Settings, credentials: Credentials | None
 ) -> T:
     """Call with the account; if it is refused, ask for another one on the terminal, once."""
-    from pipelines.registry.connection import Credentials
+    from pipelines.connection import Credentials
 
     try:
         return call(credentials)

@@ -17,8 +17,8 @@ from opinionlens_cli.credentials import (
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from pipelines.connection import Credentials
     from pipelines.registry.cache import CachedModel
-    from pipelines.registry.connection import Credentials
 
 
 def fetch(

@@ -15,7 +15,7 @@ from opinionlens_cli.credentials import (
 )
 
 if TYPE_CHECKING:
-    from pipelines.registry.connection import Credentials
+    from pipelines.connection import Credentials
     from pipelines.registry.versions import RegisteredVersion
 
 

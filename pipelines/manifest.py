@@ -15,6 +15,9 @@ from pipelines.errors import CorruptModelError
 
 MANIFEST: Final = "manifest.json"
 
+MANIFEST_TAG: Final = "olens.manifest_sha256"
+"""Tag of logged models and model versions: SHA-256 of the model's manifest."""
+
 
 class FileEntry(msgspec.Struct, frozen=True):
     """Size in bytes and hexadecimal SHA-256 of one file."""

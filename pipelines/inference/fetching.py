@@ -9,8 +9,8 @@ from pipelines.registry.cache import CachedModel, ModelCache
 from pipelines.registry.client import Registry
 
 if TYPE_CHECKING:
+    from pipelines.connection import Credentials
     from pipelines.registry.artifacts import OnProgress
-    from pipelines.registry.connection import Credentials
     from pipelines.settings import Settings
 
 

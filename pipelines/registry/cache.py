@@ -231,8 +231,8 @@ class ModelCache:
             try:
                 self._fill(temporary, version, download, prepare)
                 self._move_into_place(temporary, id_)
-            except OSError as error:
-                if error.errno in _NO_SPACE:
+            except Exception as error:
+                if _is_full(error):
                     raise self._full(version, temporary) from error
                 raise
             finally:
@@ -446,7 +446,7 @@ class ModelCache:
             (self.folder / LOCKS).mkdir(parents=True, exist_ok=True)
             yield
         except OSError as error:
-            if error.errno in _NO_SPACE:
+            if _is_full(error):
                 raise StorageError(
                     f"The disk of {self.folder} is full. Make room, or set paths.models to a "
                     "folder of another disk"
@@ -489,6 +489,13 @@ def _check_download(model: Path, version: RegisteredVersion) -> None:
             f"Version {version.version} of {version.name} was not installed: what "
             f"{version.source} sent is not what was registered ({error}). Register it again"
         ) from None
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether the disk was full; safetensors says it in its text only."""
+    if isinstance(error, OSError):
+        return error.errno in _NO_SPACE
+    return any(f"(os error {code})" in str(error) for code in _NO_SPACE)
 
 
 def _describe(path: Path, entry: _Entry) -> CachedModel:

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from pipelines.connection import Credentials, Server
 from pipelines.errors import InputError, ModelNotFoundError, RegistryError
-from pipelines.manifest import MANIFEST, verify_manifest
+from pipelines.manifest import MANIFEST, MANIFEST_TAG, verify_manifest
 from pipelines.registry.artifacts import OnProgress, artifact_repository, download_model
-from pipelines.registry.connection import Credentials, Server
 from pipelines.registry.versions import (
-    MANIFEST_TAG,
     METRICS_TAG,
     RegisteredModel,
     RegisteredVersion,

@@ -12,7 +12,7 @@ from pipelines.registry.client import Registry
 from pipelines.registry.tracking_store import LATEST, TrackingStore
 
 if TYPE_CHECKING:
-    from pipelines.registry.connection import Credentials
+    from pipelines.connection import Credentials
     from pipelines.registry.versions import RegisteredVersion
     from pipelines.settings import Settings
 
@@ -49,7 +49,7 @@ def register_model(
     tracking = TrackingStore(settings.mlflow, credentials)
     found = tracking.find(model)
     with tracking.files(found) as folder:
-        metrics = found.metrics or read_metrics(folder / METRICS_FILE)
+        metrics = read_metrics(folder / METRICS_FILE) or found.metrics
         return registry.register(found, folder, name, alias, metrics)
 
 

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pipelines.connection import Credentials, Server
 from pipelines.errors import InputError, ModelNotFoundError, TrainingError
-from pipelines.manifest import verify_manifest
+from pipelines.manifest import MANIFEST_TAG, verify_manifest
 from pipelines.registry.artifacts import artifact_repository, download_model
-from pipelines.registry.connection import Credentials, Server
-from pipelines.registry.versions import MANIFEST_TAG
 
 if TYPE_CHECKING:
     import mlflow.entities

@@ -7,8 +7,7 @@ from typing import Final
 
 import msgspec
 
-MANIFEST_TAG: Final = "olens.manifest_sha256"
-"""Tag of logged models and model versions: SHA-256 of the model's manifest."""
+from pipelines.manifest import MANIFEST_TAG
 
 METRICS_TAG: Final = "olens.metrics"
 """Tag of model versions: the test metrics as a JSON object."""

@@ -10,10 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pipelines.connection import Credentials, Server, set_mlflow_defaults
 from pipelines.errors import MissingExtraError
-from pipelines.manifest import write_manifest
-from pipelines.registry.connection import Credentials, Server, set_mlflow_defaults
-from pipelines.registry.versions import MANIFEST_TAG
+from pipelines.manifest import MANIFEST_TAG, write_manifest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pipelines.connection import Credentials
 from pipelines.errors import (
     CorruptModelError,
     InputError,
@@ -24,7 +25,6 @@ from pipelines.errors import (
 )
 from pipelines.registry.cache import ModelCache
 from pipelines.registry.client import Registry
-from pipelines.registry.connection import Credentials
 from pipelines.registry.registering import register_model
 from pipelines.registry.tracking_store import TrackingStore
 from pipelines.registry.versions import RegisteredVersion

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from pipelines.connection import Credentials, Server, set_mlflow_defaults
 from pipelines.errors import RegistryAuthError, RegistryUnavailableError, SettingsError
 from pipelines.registry.client import Registry
-from pipelines.registry.connection import Credentials, Server, set_mlflow_defaults
 from pipelines.settings import MLflow
 from tests.integration.services import free_port
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pipelines.manifest import write_manifest
-from pipelines.registry.connection import set_mlflow_defaults
-from pipelines.registry.versions import MANIFEST_TAG
+from pipelines.connection import set_mlflow_defaults
+from pipelines.manifest import MANIFEST_TAG, write_manifest
 from pipelines.settings import MLflow, Paths, Settings
 
 TEXTS = ["good, very good", "a great film", "fine and good", "bad", "an awful film", "so bad"]

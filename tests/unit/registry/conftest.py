@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.manifest import write_manifest
+from pipelines.manifest import MANIFEST_TAG, write_manifest
 from pipelines.registry.cache import ModelCache
-from pipelines.registry.versions import MANIFEST_TAG, RegisteredVersion
+from pipelines.registry.versions import RegisteredVersion
 
 FILES = {
     "MLmodel": b"flavors: {sklearn: {serialization_format: skops}}\n",

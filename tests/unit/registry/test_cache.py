@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import threading
 from collections.abc import Callable
 from datetime import UTC
@@ -255,13 +254,20 @@ def test_threads_that_want_the_same_model_share_one_download(
     assert [model.id for model in models] == ["reviews-v1"] * 4
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        RuntimeError("I/O error: No space left on device (os error 28)"),  # as safetensors says it
+    ],
+)
 @pytest.mark.parametrize("step", ["download", "prepare"])
 def test_a_full_disk_says_what_is_needed(
-    cache: ModelCache, registered: Registered, code: int, step: str
+    cache: ModelCache, registered: Registered, error: Exception, step: str
 ):
     def full(_: Path) -> None:
-        raise OSError(code, os.strerror(code))
+        raise error
 
     with pytest.raises(StorageError, match=r"needs more than .* MB, and .* MB are free"):
         cache.install(

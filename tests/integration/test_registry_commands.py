@@ -1,0 +1,417 @@
+"""`olens register`, `olens fetch` and `olens models` as their users meet them."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import pty
+import select
+import signal
+import socket
+import subprocess
+import sys
+import termios
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+
+from opinionlens_cli import main
+from pipelines.registry.cache import ModelCache
+from tests.integration.services import RegistryServer, free_port
+from tests.integration.tracked import METRICS, Tracked, save_model
+from tests.support import require
+
+pytestmark = pytest.mark.postgres
+CHECKOUT = Path(__file__).parents[2]
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Olens = Callable[..., Result]
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path,
+    tracked: Tracked,
+    registry_server: RegistryServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """An empty project with the tracking store of `tracked` and the server as its registry."""
+    monkeypatch.chdir(tmp_path)
+    variables = {
+        "OLENS_ROOT": str(tmp_path),
+        "OLENS_MLFLOW__TRACKING_URI": tracked.settings.mlflow.tracking_uri,
+        "OLENS_MLFLOW__REGISTRY_URI": registry_server.uri,
+        "OLENS_MLFLOW__REGISTRY_USERNAME": registry_server.username,
+        "OLENS_MLFLOW__REGISTRY_PASSWORD": registry_server.password,
+        "OLENS_MLFLOW__TIMEOUT": "5",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+@pytest.fixture
+def olens(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Olens:
+    """Run the command in this process, from its entry point on."""
+
+    def run(*arguments: str, stdin: str = "") -> Result:
+        monkeypatch.setattr(sys, "argv", ["olens", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as end:
+            main.run()
+        captured = capsys.readouterr()
+        code = end.value.code or 0
+        assert isinstance(code, int)
+        # Lines are folded to the terminal's width.
+        return Result(code, captured.out, " ".join(captured.err.split()))
+
+    return run
+
+
+@pytest.fixture
+def cache(project: Path) -> ModelCache:
+    return ModelCache(project / "models")
+
+
+@pytest.fixture
+def registered(olens: Olens, tracked: Tracked, request: pytest.FixtureRequest) -> str:
+    """A registered model of the test's own: its name."""
+    name = f"m{zlib.crc32(request.node.name.encode())}"
+    done = olens("register", tracked.model_id, name, "--alias", "champion")
+    assert (done.code, done.err) == (0, "")
+    return name
+
+
+def test_the_whole_way(olens: Olens, cache: ModelCache, registered: str, tracked: Tracked):
+    fetched = olens("fetch", registered, "--json")
+    assert (fetched.code, fetched.err) == (0, "")
+    model = json.loads(fetched.out)
+    assert model["id"] == f"{registered}-v1"
+    assert model["metrics"] == METRICS
+    assert model["aliases"] == ["champion"]
+    logged = (tracked.folder / "model.skops").read_bytes()
+    assert (Path(model["path"]) / "model/model.skops").read_bytes() == logged
+    assert cache.active() is None
+
+    assert olens("models", "activate", model["id"]).out == f"{model['id']} is active\n"
+    (listed,) = json.loads(olens("models", "list", "--json").out)
+    assert listed == model | {"active": True}
+    assert json.loads(olens("models", "show", "--json").out) == listed
+
+    table = olens("models", "list").out
+    assert ["*", model["id"], "champion", "0.8750"] in [
+        row.split()[:4] for row in table.splitlines()
+    ]
+    assert "metric accuracy" in olens("models", "show", model["id"]).out
+
+    assert olens("fetch", registered, "--activate").code == 0
+    refused = olens("models", "remove", model["id"])
+    assert refused.code == 1
+    assert "is the active model" in refused.err
+
+
+def test_registering_as_json(olens: Olens, tracked: Tracked):
+    done = olens("register", tracked.run_id, "as-json", "--alias", "a", "--json")
+
+    version = json.loads(done.out)
+    assert (version["name"], version["version"], version["aliases"]) == ("as-json", 1, ["a"])
+    assert version["metrics"] == METRICS
+
+
+def test_a_chosen_version_is_fetched(olens: Olens, registered: str, tracked: Tracked):
+    assert olens("register", tracked.model_id, registered, "--alias", "new").code == 0
+
+    for choice, id_ in (
+        ([], f"{registered}-v1"),
+        (["--version", "2"], f"{registered}-v2"),
+        (["--alias", "new"], f"{registered}-v2"),
+    ):
+        assert json.loads(olens("fetch", registered, *choice, "--json").out)["id"] == id_
+    removed = olens("models", "remove", f"{registered}-v2", "--json")
+    assert json.loads(removed.out) == {"removed": f"{registered}-v2"}
+    assert len(json.loads(olens("models", "list", "--json").out)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["register", "m-00000000000000000000000000000000", "x"], 1, "no logged model m-0"),
+        (["register", "what", "x"], 1, "'what' is no model"),
+        (["register", "latest", "a/b"], 1, "Names cannot contain '/'"),
+        (["register", "latest", "x", "--alias", "latest"], 1, "reserved"),
+        (["fetch", "nobody"], 1, "no model 'nobody'. There are: "),
+        (["fetch", "x", "--version", "1", "--alias", "a"], 2, "not both"),
+        (["fetch", "x", "--version", "0"], 2, "--version"),
+        (["fetch"], 2, "Missing argument"),
+        (["models", "show"], 1, "No model is active"),
+        (["models", "show", "x-v1"], 1, "no model 'x-v1'"),
+        (["models", "activate", "../x-v1"], 1, "no model '../x-v1'"),
+        (["models", "remove", ".."], 1, "no model '..'"),
+    ],
+)
+def test_wrong_input_is_explained(
+    olens: Olens, project: Path, registered: str, arguments: list[str], code: int, says: str
+):
+    done = olens(*arguments)
+
+    assert done.code == code
+    assert says in done.err
+    assert done.out == ""
+    assert list(project.iterdir()) == []
+
+
+def test_an_empty_cache_says_how_to_fill_it(olens: Olens):
+    done = olens("models", "list")
+
+    assert (done.code, done.out) == (0, "")
+    assert "olens fetch NAME" in done.err
+    assert olens("models", "list", "--json").out == "[]\n"
+
+
+def test_a_damaged_cache_is_shown(olens: Olens, cache: ModelCache, registered: str):
+    model = json.loads(olens("fetch", registered, "--activate", "--json").out)
+    weights = Path(model["path"]) / "model/model.skops"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+
+    for command in (["activate", model["id"]], ["show"]):
+        damaged = olens("models", *command)
+        assert damaged.code == 1
+        assert "is damaged" in damaged.err
+    (cache.folder / "active.json").write_text("")
+    assert "active.json cannot be read" in olens("models", "list").err
+    assert olens("fetch", registered, "--activate").code == 0
+    assert cache.verify(model["id"]) == cache.active()
+
+
+def test_a_pickle_is_refused(olens: Olens, cache: ModelCache, tracked: Tracked, tmp_path: Path):
+    from tests.integration.test_registry import register_behind_our_back, with_mlflow
+
+    files = tmp_path / "pickled"
+    save_model(files, serialization_format="cloudpickle")
+    uri, name = os.environ["OLENS_MLFLOW__REGISTRY_URI"], "pickle-by-command"
+    settings = with_mlflow(
+        tracked.settings,
+        registry_uri=uri,
+        registry_username=os.environ["OLENS_MLFLOW__REGISTRY_USERNAME"],
+        registry_password=os.environ["OLENS_MLFLOW__REGISTRY_PASSWORD"],
+    )
+    register_behind_our_back(settings, name, files)
+
+    done = olens("fetch", name)
+
+    assert done.code == 1
+    assert "olens train --log-model" in done.err
+    assert cache.list() == []
+    assert not list(cache.folder.glob(".tmp-*"))
+
+
+# Accounts
+
+
+def test_a_wrong_password_is_an_error_without_a_terminal(olens: Olens, registered: str):
+    done = olens("fetch", registered, "--username", "me", "--password-stdin", stdin="wr0ng\n")
+
+    assert done.code == 1
+    assert "refused the user 'me'" in done.err
+    assert "wr0ng" not in done.err
+
+
+def test_the_password_comes_from_standard_input(
+    olens: Olens,
+    registered: str,
+    registry_server: RegistryServer,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.delenv("OLENS_MLFLOW__REGISTRY_USERNAME")
+    monkeypatch.delenv("OLENS_MLFLOW__REGISTRY_PASSWORD")
+    account = ("--username", registry_server.username, "--password-stdin")
+
+    assert "a caller without a name" in olens("fetch", registered).err
+    assert "no password for me" in olens("fetch", registered, "--username", "me").err
+    assert "needs a name" in olens("fetch", registered, "--password-stdin").err
+    assert "holds no password" in olens("fetch", registered, *account, stdin="\n").err
+    done = olens("fetch", registered, *account, stdin=registry_server.password + "\n")
+    assert (done.code, done.err) == (0, "")
+
+
+def test_a_terminal_is_asked_for_the_account_once(
+    project: Path, registered: str, registry_server: RegistryServer, cache: ModelCache
+):
+    environment = {**os.environ, "OLENS_MLFLOW__REGISTRY_PASSWORD": "wrong"}
+    with on_a_terminal(["fetch", registered], environment) as (process, terminal):
+        read_until(terminal, b"User name [admin]")
+        os.write(terminal, b"\n")
+        read_until(terminal, b"Password: ")  # its blank is written after the echo is off
+        os.write(terminal, registry_server.password.encode() + b"\n")
+        shown = read_until(terminal, None)
+        assert process.wait(30) == 0
+
+    assert registry_server.password.encode() not in shown
+    assert [model.name for model in cache.list()] == [registered]
+
+
+@contextmanager
+def on_a_terminal(
+    arguments: list[str], environment: dict[str, str]
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Run `olens` with a terminal of its own; gives our end of it."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "opinionlens_cli.main", *arguments],
+        env={**environment, "PYTHONPATH": str(CHECKOUT)},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    ) as process:
+        os.close(theirs)
+        try:
+            yield process, ours
+        finally:
+            process.kill()
+            os.close(ours)
+
+
+def read_until(terminal: int, text: bytes | None) -> bytes:
+    """What the terminal shows until `text`, or until the process ends."""
+    shown = b""
+    while text is None or text not in shown:
+        ready, _, _ = select.select([terminal], [], [], 30)
+        assert ready, f"nothing more after {shown!r}"
+        try:
+            got = os.read(terminal, 4096)
+        except OSError:  # the other end is closed
+            got = b""
+        if not got:
+            assert text is None, shown
+            break
+        shown += got
+    return shown
+
+
+# Servers and disks that fail
+
+
+def test_a_dead_registry_is_explained(olens: Olens, project: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OLENS_MLFLOW__REGISTRY_URI", f"http://127.0.0.1:{free_port()}")
+
+    for command in (["fetch", "reviews"], ["register", "latest", "reviews"]):
+        done = olens(*command)
+        assert done.code == 1
+        assert "connection refused" in done.err
+    assert list(project.iterdir()) == []
+
+
+def test_a_full_disk_during_a_fetch(
+    olens: Olens, registered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """First the download does not fit, then what is made of it."""
+    require(os.geteuid() == 0 and sys.platform == "linux", "mounting a tmpfs needs root on Linux")
+    monkeypatch.setenv("OLENS_PATHS__MODELS", str(tmp_path / "disk"))
+    with small_disk(tmp_path / "disk", "32k") as disk:
+        done = olens("fetch", registered)
+        assert done.code == 1
+        assert "is full" in done.err
+        assert "MB are free" in done.err
+        assert [path.name for path in disk.iterdir()] == [".locks"]
+    with small_disk(tmp_path / "disk", "1m"):
+        assert olens("fetch", registered).code == 0
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    folder.mkdir(exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    require(mounted.returncode == 0, f"a tmpfs cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_fetch_that_is_ended_leaves_no_model(
+    olens: Olens,
+    registered: str,
+    cache: ModelCache,
+    registry_server: RegistryServer,
+    number: signal.Signals,
+):
+    with (
+        stalling(registry_server.uri, after=30_000) as (uri, stalled),
+        subprocess.Popen(
+            [sys.executable, "-m", "opinionlens_cli.main", "fetch", registered, "--activate"],
+            env={**os.environ, "OLENS_MLFLOW__REGISTRY_URI": uri, "PYTHONPATH": str(CHECKOUT)},
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        assert stalled.wait(30)
+        assert list(cache.folder.glob(f".tmp-{registered}-v1-*"))
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    assert "Traceback" not in said
+    assert cache.list() == []
+    assert cache.active() is None
+
+    assert olens("fetch", registered, "--activate").code == 0
+    assert cache.verify(f"{registered}-v1") == cache.active()
+    assert not list(cache.folder.glob(".tmp-*"))
+
+
+@contextmanager
+def stalling(uri: str, after: int) -> Iterator[tuple[str, threading.Event]]:
+    """A proxy for the server at `uri` that stops in the middle of an answer of `after` bytes."""
+    target = urlsplit(uri)
+    stalled, ended = threading.Event(), threading.Event()
+
+    def relay(source: socket.socket, sink: socket.socket, limit: float) -> None:
+        passed = 0
+        with source, sink:
+            while data := source.recv(4096):
+                passed += len(data)
+                if passed > limit:
+                    stalled.set()
+                    ended.wait(60)
+                    return
+                sink.sendall(data)
+
+    def serve(listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection((target.hostname, target.port))
+            for source, sink, limit in ((client, server, float("inf")), (server, client, after)):
+                threading.Thread(
+                    target=relay, args=(source, sink.dup(), limit), daemon=True
+                ).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}", stalled
+        finally:
+            ended.set()
+            listener.shutdown(socket.SHUT_RDWR)
