@@ -63,3 +63,5 @@ constraints: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows.
 	$(BIN)/pip-compile --quiet --all-extras --strip-extras --upgrade --no-emit-index-url \
 		--no-emit-find-links --no-emit-options --no-header --no-annotate \
 		--output-file conf/constraints.txt pyproject.toml
+	@# The dev extra names the project itself, which is no constraint.
+	sed -i '/opinionlens/d' conf/constraints.txt
