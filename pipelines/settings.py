@@ -81,6 +81,12 @@ class Serving(_Section, frozen=True):
     """Texts of one batch."""
     max_body_size: int = 20_000_000
     """Bytes of one request body."""
+    rate_limit: Annotated[float, msgspec.Meta(ge=0)] = 100.0
+    """Requests per second that a client may go on making to one worker; 0: any number."""
+    rate_burst: Annotated[int, msgspec.Meta(ge=1)] = 500
+    """Requests that a client may make at once after a pause."""
+    access_log: bool = False
+    """Whether every request is logged, not only those that fail."""
 
 
 class Settings(_Section, frozen=True):
