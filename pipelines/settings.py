@@ -13,13 +13,15 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, TypeVar, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, get_origin, get_type_hints
 
 import msgspec
 
 from pipelines.errors import SettingsError
 
-SECRET_KEYS: Final = frozenset({"registry_password", "admin_token"})
+SECRET_KEYS: Final = frozenset(
+    {"registry_password", "admin_token", "admin_secret_hash", "api_keys", "session_secret"}
+)
 
 # Variables with our prefix that are not settings: where to look, and switches of the test suite.
 NOT_SETTINGS: Final = frozenset({"env", "root", "real_data", "require_all"})
@@ -75,6 +77,27 @@ class Serving(_Section, frozen=True):
     workers: int = 1
     admin_token: str = ""
     """Bearer token for changing models; empty: `olens serve` makes one and prints it."""
+    admin_secret_hash: Annotated[str, msgspec.Meta(pattern=r"^(\$argon2.+)?$")] = ""
+    """Argon2 hash of the secret for /sign-in and for changing models: `olens config hash-secret`."""
+    api_keys: tuple[Annotated[str, msgspec.Meta(min_length=16)], ...] = ()
+    """Who may predict; plain or `sha256:HEX` (`olens config new-api-key`). Empty: everyone."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names by which the service may be asked; empty: this machine's on a loopback address, else
+    any. `*.example.org` stands for all below it."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks whose X-Forwarded-For and X-Forwarded-Proto count."""
+    session_secret: Annotated[str, msgspec.Meta(pattern=r"^(.{32,})?$")] = ""
+    """Signs sessions; empty: one per run, so that a restart ends them."""
+    session_lifetime: Annotated[int, msgspec.Meta(ge=1)] = 8 * 60 * 60
+    """Seconds until one has to sign in again."""
+    cookie_secure: bool = False
+    """Send cookies over HTTPS only, even if a request seems to have come without it."""
+    state_folder: str = ""
+    """Folder that the workers of one service share; empty: a temporary one."""
+    follow: Annotated[str, msgspec.Meta(pattern=r"^([^@]+@[^@]+)?$")] = ""
+    """`NAME@ALIAS`: fetch that version of the registry and let it answer, whenever it changes."""
+    follow_interval: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    """Seconds between two looks at the registry."""
     max_text_length: int = 100_000
     """Characters of one text."""
     max_batch_size: int = 10_000
