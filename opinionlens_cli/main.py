@@ -18,6 +18,7 @@ from opinionlens_cli.baselines import baselines_cli
 from opinionlens_cli.console import err, fail
 from opinionlens_cli.doctor import doctor_cli
 from opinionlens_cli.evaluate import evaluate_cli
+from opinionlens_cli.explain import explain_cli
 from opinionlens_cli.fetch import fetch
 from opinionlens_cli.predict import predict_cli
 from opinionlens_cli.preprocess import preprocess
@@ -51,6 +52,7 @@ app.command()(register)
 app.command()(fetch)
 app.add_typer(models.app, name="models")
 app.command("predict")(predict_cli)
+app.command("explain")(explain_cli)
 app.command("serve")(serve_command)
 
 app.command("doctor")(doctor_cli)

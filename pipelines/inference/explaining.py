@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 TOP: Final = 10
 """Words for, words against and phrases that are listed."""
 
+_NEGLIGIBLE: Final = 0.01
+"""Share of the strongest contribution below which none is listed."""
+
 STRENGTHS: Final = 3
 """How many shades there are on either side of none."""
 _FAINT: Final = 0.1
@@ -319,6 +322,8 @@ def _top_words(words: Sequence[Word], prediction: str) -> tuple[list[Term], list
         Term(group[0].text, len(group), sum(word.contribution for word in group))
         for group in grouped.values()
     ]
+    least = _NEGLIGIBLE * max((abs(term.contribution) for term in terms), default=0.0)
+    terms = [term for term in terms if abs(term.contribution) > least]
     terms.sort(key=lambda term: sign * term.contribution, reverse=True)
     top_for = [term for term in terms[:TOP] if sign * term.contribution > 0]
     top_against = [term for term in terms[: -TOP - 1 : -1] if sign * term.contribution < 0]
@@ -329,11 +334,12 @@ def _top_phrases(text: str, tokens: LocatedTokens, ngrams: NDArray[np.float64]) 
     """The n-grams of several words that contribute most, each wording once."""
     sizes = np.abs(ngrams)
     sizes[:, :1] = 0
+    least = _NEGLIGIBLE * np.abs(ngrams).max(initial=0.0)
     phrases: dict[str, Phrase] = {}
     # A phrase that is repeated has the same contribution each time: look at more than are wanted.
     for index in np.argsort(-sizes, axis=None, kind="stable")[: 20 * TOP].tolist():
         first, more = divmod(index, ngrams.shape[1])
-        if sizes[first, more] == 0 or len(phrases) == TOP:
+        if sizes[first, more] <= least or len(phrases) == TOP:
             break
         start, end = int(tokens.starts[first]), int(tokens.ends[first + more])
         phrase = Phrase(start, end, text[start:end], float(ngrams[first, more]))
