@@ -19,9 +19,13 @@ from opinionlens_server.active_model import ActiveModel
 from opinionlens_server.controllers.about import AboutController
 from opinionlens_server.controllers.health import HealthController
 from opinionlens_server.controllers.inference import InferenceController
+from opinionlens_server.controllers.metrics import InferenceMetricsController, MetricsController
 from opinionlens_server.controllers.models import ModelsController
 from opinionlens_server.controllers.pages import PagesController
 from opinionlens_server.dependencies import dependencies
+from opinionlens_server.limits import make_rate_limiter
+from opinionlens_server.metrics import Metrics
+from opinionlens_server.observing import Observed
 from opinionlens_server.problems import problem_details
 from opinionlens_server.requests import TextRequest
 from opinionlens_server.security import add_security_headers
@@ -50,14 +54,26 @@ def create_app(
     """
     settings = settings or load_settings()
     active_model = ActiveModel(ModelCache(settings.paths.models), load)
+    metrics = Metrics(active_model)
     api = Router(
         path="/api/v1",
-        route_handlers=[AboutController, InferenceController, ModelsController],
+        route_handlers=[
+            AboutController,
+            InferenceController,
+            InferenceMetricsController,
+            ModelsController,
+        ],
         cache_control=CacheControlHeader(no_store=True),
     )
-    return Litestar(
-        route_handlers=[PagesController, HealthController, api, static_files()],
-        dependencies=dependencies(settings, active_model),
+    app = Litestar(
+        route_handlers=[
+            PagesController,
+            HealthController,
+            MetricsController,
+            api,
+            static_files(),
+        ],
+        dependencies=dependencies(settings, active_model, metrics),
         plugins=[problem_details()],
         request_class=TextRequest,
         request_max_body_size=settings.serving.max_body_size,
@@ -65,9 +81,19 @@ def create_app(
         template_config=template_config(),
         openapi_config=_openapi(),
         lifespan=[_follow_cache],
-        state=State({"settings": settings, "active_model": active_model}),
+        state=State(
+            {
+                "settings": settings,
+                "active_model": active_model,
+                "metrics": metrics,
+                "rate_limiter": make_rate_limiter(settings.serving),
+            }
+        ),
         logging_config=None,
     )
+    # Litestar's own middleware does not see requests that no route takes.
+    app.asgi_handler = Observed(app.asgi_handler, metrics, settings.serving.access_log)
+    return app
 
 
 @asynccontextmanager

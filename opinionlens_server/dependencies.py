@@ -7,6 +7,7 @@ from litestar.params import SkipValidation
 
 from opinionlens_server.active_model import ActiveModel
 from opinionlens_server.inference import Judge
+from opinionlens_server.metrics import Metrics
 from pipelines.registry.cache import ModelCache
 from pipelines.settings import Settings
 
@@ -15,11 +16,14 @@ SettingsDependency = NamedDependency[SkipValidation[Settings]]
 ActiveModelDependency = NamedDependency[SkipValidation[ActiveModel]]
 CacheDependency = NamedDependency[SkipValidation[ModelCache]]
 JudgeDependency = NamedDependency[SkipValidation[Judge]]
+MetricsDependency = NamedDependency[SkipValidation[Metrics]]
 
 
-def dependencies(settings: Settings, active_model: ActiveModel) -> dict[str, Provide]:
+def dependencies(
+    settings: Settings, active_model: ActiveModel, metrics: Metrics
+) -> dict[str, Provide]:
     """The application's objects by the parameter name of handlers."""
-    judge = Judge(active_model, settings.serving)
+    judge = Judge(active_model, settings.serving, metrics)
 
     def provide_settings() -> Settings:
         return settings
@@ -33,9 +37,13 @@ def dependencies(settings: Settings, active_model: ActiveModel) -> dict[str, Pro
     def provide_judge() -> Judge:
         return judge
 
+    def provide_metrics() -> Metrics:
+        return metrics
+
     return {
         "settings": Provide(provide_settings, sync_to_thread=False),
         "active_model": Provide(provide_active_model, sync_to_thread=False),
         "cache": Provide(provide_cache, sync_to_thread=False),
         "judge": Provide(provide_judge, sync_to_thread=False),
+        "metrics": Provide(provide_metrics, sync_to_thread=False),
     }

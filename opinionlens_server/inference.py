@@ -12,7 +12,9 @@ from litestar.exceptions import HTTPException
 from litestar.status_codes import HTTP_413_REQUEST_ENTITY_TOO_LARGE
 
 from opinionlens_server.active_model import ActiveModel, LoadedModel
+from opinionlens_server.metrics import Metrics
 from pipelines.errors import InputError
+from pipelines.inference.explaining import Explanation
 from pipelines.settings import Serving
 
 INLINE_CHARACTERS: Final = 20_000
@@ -21,7 +23,7 @@ INLINE_CHARACTERS: Final = 20_000
 Label = Literal["POSITIVE", "NEGATIVE"]
 
 
-class Prediction(msgspec.Struct, frozen=True):
+class Prediction(msgspec.Struct, frozen=True, gc=False):
     """One answer of the API."""
 
     prediction: Label
@@ -32,16 +34,12 @@ class Prediction(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What the page shows about one text."""
+    """A prediction with its reasons."""
 
-    label: Label
-    confidence: float
-    """Probability of :attr:`label`, 0.5 to 1."""
-    probability: float
-    """Of POSITIVE."""
+    explanation: Explanation
     model: str
     seconds: float
-    """Time from the checked text to the verdict."""
+    """Time that the model took for the prediction, without the explanation."""
 
 
 class Judge:
@@ -55,11 +53,14 @@ class Judge:
         Holds the model.
     limits : Serving
         Longest text and batch.
+    metrics : Metrics
+        Hears about every text.
     """
 
-    def __init__(self, active_model: ActiveModel, limits: Serving) -> None:
+    def __init__(self, active_model: ActiveModel, limits: Serving, metrics: Metrics) -> None:
         self._active_model = active_model
         self._limits = limits
+        self._metrics = metrics
 
     async def predict(self, text: str) -> Prediction:
         """The answer to one text.
@@ -76,8 +77,8 @@ class Judge:
         model = self._active_model.require()
         self._check(text)
         if model.quick and len(text) <= INLINE_CHARACTERS:
-            return _predict(model, [text])[0]
-        return (await asyncio.to_thread(_predict, model, [text]))[0]
+            return self._predict(model, text)[0]
+        return (await asyncio.to_thread(self._predict, model, text))[0]
 
     async def predict_batch(self, texts: Sequence[str]) -> list[Prediction]:
         """The answers to all `texts`, in their order; errors as for :meth:`predict`."""
@@ -90,21 +91,13 @@ class Judge:
             )
         for index, text in enumerate(texts):
             self._check(text, f"Text {index} of the batch (counted from 0)")
-        return await asyncio.to_thread(_predict, model, texts) if texts else []
+        return await asyncio.to_thread(self._predict_batch, model, texts) if texts else []
 
-    async def judge(self, text: str) -> Verdict:
-        """The verdict on one text with its time; errors as for :meth:`predict`."""
-        start = perf_counter()
-        answer = await self.predict(text)
-        seconds = perf_counter() - start
-        positive = answer.prediction == "POSITIVE"
-        return Verdict(
-            label=answer.prediction,
-            confidence=answer.confidence,
-            probability=answer.confidence if positive else 1.0 - answer.confidence,
-            model=answer.model,
-            seconds=seconds,
-        )
+    async def explain(self, text: str) -> Verdict:
+        """The answer to one text with its reasons; errors as for :meth:`predict`."""
+        model = self._active_model.require()
+        self._check(text)
+        return await asyncio.to_thread(self._explain, model, text)
 
     def _check(self, text: str, where: str = "The text") -> None:
         if not text or text.isspace():
@@ -116,14 +109,30 @@ class Judge:
                 status_code=HTTP_413_REQUEST_ENTITY_TOO_LARGE,
             )
 
+    def _predict(self, model: LoadedModel, text: str) -> tuple[Prediction, float]:
+        """The prediction and the seconds it took."""
+        start = perf_counter()
+        labels, probabilities = model.scorer.predict([text])
+        seconds = perf_counter() - start
+        prediction = _prediction(labels[0], float(probabilities[0]), model)
+        self._metrics.observe_text(prediction.prediction, len(text), seconds)
+        return prediction, seconds
 
-def _predict(model: LoadedModel, texts: Sequence[str]) -> list[Prediction]:
-    labels, probabilities = model.scorer.predict(texts)
-    return [
-        Prediction(
-            cast(Label, label),
-            probability if label == "POSITIVE" else 1.0 - probability,
-            model.info.id,
-        )
-        for label, probability in zip(labels, probabilities.tolist(), strict=True)
-    ]
+    def _predict_batch(self, model: LoadedModel, texts: Sequence[str]) -> list[Prediction]:
+        start = perf_counter()
+        labels, probabilities = model.scorer.predict(texts)
+        seconds = perf_counter() - start
+        self._metrics.observe_batch(labels, map(len, texts), seconds)
+        return [
+            _prediction(label, probability, model)
+            for label, probability in zip(labels, probabilities.tolist(), strict=True)
+        ]
+
+    def _explain(self, model: LoadedModel, text: str) -> Verdict:
+        _, seconds = self._predict(model, text)
+        return Verdict(model.scorer.explain(text), model.info.id, seconds)
+
+
+def _prediction(label: str, probability: float, model: LoadedModel) -> Prediction:
+    confidence = probability if label == "POSITIVE" else 1.0 - probability
+    return Prediction(cast(Label, label), confidence, model.info.id)

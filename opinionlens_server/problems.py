@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -61,7 +62,7 @@ def to_problem(error: Exception) -> Problem:
     if isinstance(error, errors.OpinionLensError):
         status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
         return _problem(status, str(error))
-    logger.error("A request failed.", exc_info=error)
+    logger.error("A request failed: %s", type(error).__name__, extra={"trace": _trace(error)})
     return _problem(500, "Something went wrong here. The log of the server says what.")
 
 
@@ -71,6 +72,13 @@ def problem_details() -> ProblemDetailsPlugin:
     return ProblemDetailsPlugin(
         ProblemDetailsConfig(exception_to_problem_detail_map=dict.fromkeys(kinds, to_problem))
     )
+
+
+def _trace(error: BaseException) -> str:
+    """Where an error came from, in code alone: its message may quote the text of a user."""
+    trace = f"{type(error).__qualname__}\n{''.join(traceback.format_tb(error.__traceback__))}"
+    before = error.__cause__ or error.__context__
+    return f"{trace}after {_trace(before)}" if before else trace
 
 
 def _problem(

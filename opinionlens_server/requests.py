@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from io import BytesIO
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
+import msgspec
 from litestar import Request
 from litestar.datastructures import FormMultiDict, State
 from litestar.exceptions import ClientException, SerializationException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
-FORM_FIELDS = 100
+FORM_FIELDS: Final = 100
 """How many fields a form may have."""
+
+
+class FormPart(msgspec.Struct, frozen=True):
+    """A field of a form that can carry files."""
+
+    content: bytes
+    filename: str = ""
+    """What the client calls the file; empty for a field without one."""
+
+    @property
+    def text(self) -> str:
+        """The content of a field without a file."""
+        try:
+            return self.content.decode()
+        except UnicodeDecodeError:
+            raise ClientException("The form is not valid UTF-8.") from None
 
 
 class TextRequest(Request[Any, Any, State]):
@@ -53,4 +71,34 @@ class TextRequest(Request[Any, Any, State]):
         except UnicodeDecodeError:
             raise ClientException("The form is not valid UTF-8.") from None
         except ValueError as error:
+            raise ClientException(f"The form cannot be read: {error}.") from None
+
+    async def parts(self) -> dict[str, FormPart]:
+        """The fields of a form of type ``multipart/form-data``.
+
+        They are kept in memory only: Litestar's own parser puts large ones into temporary files,
+        and what users send does not belong on a disk. The last one of a name counts.
+        """
+        from multipart import (  # type: ignore[import-untyped]
+            MultipartError,
+            MultipartParser,
+            parse_options_header,
+        )
+
+        kind, options = parse_options_header(self.headers.get("content-type", ""))
+        if kind != "multipart/form-data" or not options.get("boundary"):
+            raise ClientException("This route reads a form of type multipart/form-data.")
+        body = await self.body()
+        size = len(body)
+        try:
+            parser = MultipartParser(
+                BytesIO(body),
+                options["boundary"],
+                part_limit=FORM_FIELDS,
+                spool_limit=size,
+                memory_limit=size,
+                disk_limit=0,
+            )
+            return {part.name: FormPart(part.raw, part.filename or "") for part in parser}
+        except (MultipartError, UnicodeError) as error:
             raise ClientException(f"The form cannot be read: {error}.") from None

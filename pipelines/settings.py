@@ -78,7 +78,7 @@ class Serving(_Section, frozen=True):
     admin_token: str = ""
     """Bearer token for changing models; empty: `olens serve` makes one and prints it."""
     admin_secret_hash: Annotated[str, msgspec.Meta(pattern=r"^(\$argon2.+)?$")] = ""
-    """Argon2 hash of the secret for /sign-in and for changing models: `olens config hash-secret`."""
+    """Argon2 hash of the secret for signing in and changing models (`olens config hash-secret`)."""
     api_keys: tuple[Annotated[str, msgspec.Meta(min_length=16)], ...] = ()
     """Who may predict; plain or `sha256:HEX` (`olens config new-api-key`). Empty: everyone."""
     allowed_hosts: tuple[str, ...] = ()
@@ -109,7 +109,7 @@ class Serving(_Section, frozen=True):
     rate_burst: Annotated[int, msgspec.Meta(ge=1)] = 500
     """Requests that a client may make at once after a pause."""
     access_log: bool = False
-    """Whether every request is logged, not only those that fail."""
+    """Whether every request is logged: its route, status and time."""
 
 
 class Settings(_Section, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from litestar import Controller, get, post
@@ -11,13 +11,24 @@ from litestar.params import JSONBody, QueryParameter
 
 from opinionlens_server.api_reference import EXAMPLE
 from opinionlens_server.dependencies import JudgeDependency
+from opinionlens_server.documentation import problems
 from opinionlens_server.inference import Prediction
+from opinionlens_server.limits import limit_rate
+from pipelines.inference.explaining import Explanation
+
+PROBLEMS: Final = problems(400, 413, 429, 500, 503)
 
 
-class PredictRequest(msgspec.Struct, frozen=True):
+class TextBody(msgspec.Struct, frozen=True):
     """One text to judge."""
 
     text: Annotated[str, msgspec.Meta(examples=[EXAMPLE])]
+
+
+class Explained(Explanation, frozen=True, kw_only=True):
+    """A prediction with its reasons, and the model that answered."""
+
+    model: str
 
 
 class InferenceController(Controller):
@@ -25,8 +36,9 @@ class InferenceController(Controller):
 
     path = "/inference"
     tags = ("inference",)
+    guards = (limit_rate,)
 
-    @get("/predict", summary="The verdict on one text")
+    @get("/predict", summary="The verdict on one text", responses=PROBLEMS)
     async def predict_from_query(
         self,
         text: Annotated[
@@ -38,14 +50,33 @@ class InferenceController(Controller):
         """Judge the text in the query string."""
         return await judge.predict(text)
 
-    @post("/predict", status_code=200, summary="The verdict on one text")
-    async def predict(self, data: JSONBody[PredictRequest], judge: JudgeDependency) -> Prediction:
+    @post("/predict", status_code=200, summary="The verdict on one text", responses=PROBLEMS)
+    async def predict(self, data: JSONBody[TextBody], judge: JudgeDependency) -> Prediction:
         """Judge the text in the body."""
         return await judge.predict(data.text)
 
-    @post("/batch_predict", status_code=200, summary="The verdicts on a list of texts")
+    @post(
+        "/batch_predict",
+        status_code=200,
+        summary="The verdicts on a list of texts",
+        responses=PROBLEMS,
+    )
     async def predict_batch(
         self, data: JSONBody[list[str]], judge: JudgeDependency
     ) -> list[Prediction]:
         """Judge every text of the list; the answers have the order of the texts."""
         return await judge.predict_batch(data)
+
+    @post(
+        "/explain",
+        status_code=200,
+        summary="The verdict on one text, and why",
+        responses=PROBLEMS,
+    )
+    async def explain(self, data: JSONBody[TextBody], judge: JudgeDependency) -> Explained:
+        """Judge the text in the body, and say what its words and sentences contribute.
+
+        `start` and `end` count characters (Unicode code points) of the text as it was sent.
+        """
+        verdict = await judge.explain(data.text)
+        return Explained(**msgspec.structs.asdict(verdict.explanation), model=verdict.model)

@@ -76,7 +76,7 @@ async def _judge_form(request: TextRequest, judge: Judge) -> Outcome:
     try:
         form = await request.form()
         text = _chosen_example(form.get("example")) or _line_feeds(form.get("text", ""))
-        return Outcome(text, verdict=await judge.judge(text))
+        return Outcome(text, verdict=await judge.explain(text))
     except (OpinionLensError, HTTPException) as error:
         problem = to_problem(error)
         return Outcome(text, problem=problem.detail, status=problem.status_code)

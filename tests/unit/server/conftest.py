@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from opinionlens_server.app import create_app
 from pipelines.errors import CorruptModelError
+from pipelines.inference.explaining import Explanation, explain_by_occlusion
 from pipelines.manifest import write_manifest
 from pipelines.registry.cache import CachedModel, ModelCache
 from pipelines.registry.versions import RegisteredVersion
@@ -37,6 +38,9 @@ class CountingScorer:
         margins = [text.count("good") - text.count("bad") + self.bias for text in texts]
         probabilities = 1 / (1 + np.exp(-np.array(margins, dtype=np.float64)))
         return ["POSITIVE" if p >= 0.5 else "NEGATIVE" for p in probabilities], probabilities
+
+    def explain(self, text: str) -> Explanation:
+        return explain_by_occlusion(self, text)
 
 
 def load_counting_scorer(entry: Path) -> CountingScorer:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from opinionlens_server.active_model import ActiveModel
 from opinionlens_server.inference import Judge
+from opinionlens_server.metrics import Metrics
 from pipelines.errors import NoActiveModelError
 from pipelines.registry.cache import ModelCache
 from pipelines.settings import Serving
@@ -132,7 +133,8 @@ def test_only_what_takes_microseconds_runs_on_the_event_loop(
     active = ActiveModel(cache, lambda entry: scorer)
     install(1, activate=True)
     refresh(active)
-    asyncio.run(Judge(active, Serving()).predict("x" * length))
+    judge = Judge(active, Serving(), Metrics(active))
+    asyncio.run(judge.predict("x" * length))
 
     assert (threads[-1] is threading.main_thread()) is inline
 
