@@ -16,7 +16,7 @@ import termios
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -387,7 +387,7 @@ def stalling(uri: str, after: int) -> Iterator[tuple[str, threading.Event]]:
 
     def relay(source: socket.socket, sink: socket.socket, limit: float) -> None:
         passed = 0
-        with source, sink:
+        with source, sink, suppress(ConnectionError):
             while data := source.recv(4096):
                 passed += len(data)
                 if passed > limit:
