@@ -9,6 +9,9 @@ import secrets
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 APP: Final = "opinionlens_server.app:create_app"
 TOKEN_VARIABLE: Final = "OLENS_SERVING__ADMIN_TOKEN"
+METRICS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def serve_command(
@@ -65,7 +69,9 @@ def serve(
     listening = _listen(host or serving.host, serving.port if port is None else port)
     token = _make_token(settings, listening)
     _announce(settings, listening, token)
-    _run(listening, workers or serving.workers, settings.log_level)
+    workers = workers or serving.workers
+    with _metrics_folder(workers):
+        _run(listening, workers, settings.log_level)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -153,6 +159,18 @@ def _print(line: str) -> None:
     err.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+@contextmanager
+def _metrics_folder(workers: int) -> Iterator[None]:
+    """Where several workers keep their metrics, so that each can tell those of all."""
+    if workers == 1 or METRICS_VARIABLE in os.environ:
+        yield
+        return
+    with TemporaryDirectory(prefix="olens-metrics-") as folder:
+        # The environment is what the workers inherit.
+        os.environ[METRICS_VARIABLE] = folder
+        yield
+
+
 def _run(listening: socket.socket, workers: int, log_level: str) -> None:
     import uvicorn
     from uvicorn.supervisors import Multiprocess
@@ -162,7 +180,8 @@ def _run(listening: socket.socket, workers: int, log_level: str) -> None:
         factory=True,
         workers=workers,
         log_config=_log_config(log_level),
-        access_log=log_level == "debug",
+        # It would hold the texts of GET requests; the application logs requests itself.
+        access_log=False,
         server_header=False,
         timeout_graceful_shutdown=30,
     )
@@ -182,13 +201,13 @@ def _run(listening: socket.socket, workers: int, log_level: str) -> None:
 
 
 def _log_config(level: str) -> dict[str, object]:
-    """Our messages and those of Uvicorn on standard error, with their time."""
+    """Our messages and those of Uvicorn on standard error."""
     # Uvicorn tells every start and stop of a process as information; we say what matters.
     uvicorn_level = "DEBUG" if level == "debug" else "WARNING"
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(process)d %(message)s"}},
+        "formatters": {"line": {"()": "opinionlens_server.logs.LogFormatter"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "loggers": {
             "uvicorn": {"handlers": ["stderr"], "level": uvicorn_level, "propagate": False},

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from litestar import Controller, Response, get
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from typing import Final
 
+from litestar import Controller, Response, get
 from opinionlens_server.dependencies import MetricsDependency
+
+MEDIA_TYPE: Final = "text/plain; version=0.0.4"
 
 
 class MetricsController(Controller):
@@ -33,4 +35,4 @@ class InferenceMetricsController(Controller):
 
 
 def _exposition(text: bytes) -> Response[bytes]:
-    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return Response(text, media_type=MEDIA_TYPE)
