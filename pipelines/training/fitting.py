@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -100,7 +101,10 @@ def _fit(
     classifier: BaseEstimator, counts: object, labels: NDArray[np.generic], subject: Subject
 ) -> BaseEstimator:
     try:
-        return classifier.fit(counts, labels)
+        with warnings.catch_warnings():
+            # SelectKBest: a small corpus has fewer n-grams than a subject asks for.
+            warnings.filterwarnings("ignore", "k=.* is greater than n_features")
+            return classifier.fit(counts, labels)
     except (ValueError, TypeError) as error:
         # scikit-learn's way of refusing parameters or data that are too small for them.
         raise TrainingError(f"{subject.name} cannot be fitted: {error}") from error
