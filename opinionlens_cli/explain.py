@@ -70,7 +70,7 @@ def explain_cli(
 
         print_json({"model": opened.id, **msgspec.structs.asdict(explanation)})
     else:
-        _print(text, explanation, opened.id)
+        _print(text, explanation, opened.title)
     if html is not None:
         err.print(f"Written: {html}", markup=False, highlight=False, soft_wrap=True)
 

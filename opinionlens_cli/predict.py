@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        help="A cached model (NAME-vN), a logged one (m-..., a run ID) or `latest`. "
-        "Default: the active model."
+        help="A cached model (NAME-vN), a logged one (m-..., a run ID), `latest` or `base`. "
+        "Default: the active model, else the base model that comes with OpinionLens."
     ),
 ]
 
@@ -51,7 +51,7 @@ def predict_cli(
         shown = text if len(text) <= 60 else text[:59] + "…"
         out.print(f"[{colour}]{label}[/] {confidence:6.1%}  ", end="", highlight=False)
         out.print(shown.replace("\n", " "), markup=False, highlight=False, soft_wrap=True)
-    err.print(f"model: {opened.id}", style="dim", highlight=False)
+    err.print(f"model: {opened.title}", style="dim", highlight=False)
 
 
 def _lines_of_stdin() -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipelines.errors import InputError, ModelNotFoundError
+from pipelines.inference.base import BASE, answering_model, open_base
 from pipelines.inference.scorer import PipelineScorer, Scorer, load_scorer
 from pipelines.registry.cache import ModelCache
 from pipelines.settings import Settings
@@ -17,6 +18,11 @@ class OpenedModel(NamedTuple):
     id: str
     scorer: Scorer
 
+    @property
+    def title(self) -> str:
+        """Its ID, with a word about where it comes from if that is not the user's doing."""
+        return f"{self.id} (comes with OpinionLens)" if self.id == BASE else self.id
+
 
 def open_model(settings: Settings, model: str | None = None) -> OpenedModel:
     """Open the model that `model` names.
@@ -26,30 +32,27 @@ def open_model(settings: Settings, model: str | None = None) -> OpenedModel:
     settings : Settings
     model : str, optional
         The ID of a model in the cache (``name-v3``), or a logged model in the tracking store:
-        its ID (``m-...``), the ID of its run, or ``latest``. None: the active model of the cache.
+        its ID (``m-...``), the ID of its run, or ``latest``; or ``base``, the one that comes with
+        OpinionLens. None: the active model of the cache, else the base model.
 
     Raises
     ------
     ModelNotFoundError
-        If there is none of that name, or no active model.
+        If there is none of that name, or the active model cannot be used.
     """
     cache = ModelCache(settings.paths.models)
     if model is None:
-        active = cache.active()
-        if active is None:
-            raise ModelNotFoundError(cache.active_problem() or _NO_MODEL)
-        return OpenedModel(active.id, load_scorer(active.path))
+        answering = answering_model(cache)
+        if answering is None:
+            raise ModelNotFoundError(cache.active_problem() or "The active model has gone")
+        return OpenedModel(answering.id, load_scorer(answering.path))
+    if model == BASE:
+        return OpenedModel(BASE, open_base())
     try:
         cached = cache.get(model)
     except (ModelNotFoundError, InputError):
         return _open_logged(settings, model)
     return OpenedModel(cached.id, load_scorer(cached.path))
-
-
-_NO_MODEL = (
-    "No model is active. Make one with olens quickstart, or fetch one with "
-    "olens fetch NAME --activate"
-)
 
 
 def _open_logged(settings: Settings, model: str) -> OpenedModel:

@@ -18,6 +18,7 @@ NEGATIVE: Final = "NEGATIVE"
 POSITIVE: Final = "POSITIVE"
 
 TABLE_FILE: Final = "scorer.safetensors"
+PACKED_FILE: Final = "packed.safetensors"
 MODEL_FOLDER: Final = "model"
 
 
@@ -76,7 +77,7 @@ def labels_of(probabilities: NDArray[np.float64]) -> list[str]:
 
 
 def load_scorer(entry: Path) -> Scorer:
-    """Open the cache entry in folder `entry`.
+    """Open the cache entry, or the base model, in folder `entry`.
 
     For a linear model this maps its weight table into memory and imports neither MLflow nor
     scikit-learn.
@@ -91,6 +92,11 @@ def load_scorer(entry: Path) -> Scorer:
         from pipelines.inference.linear import LinearScorer
 
         return LinearScorer.open(table)
+    packed = entry / PACKED_FILE
+    if packed.is_file():
+        from pipelines.inference.packing import unpack
+
+        return unpack(packed)
     from pipelines.training.persistence import load_pipeline
 
     return PipelineScorer(load_pipeline(entry / MODEL_FOLDER))
