@@ -10,7 +10,7 @@ from opinionlens_cli.console import err
 
 @contextmanager
 def stages() -> Iterator[Callable[[str], None]]:
-    """Yields a function that is told each stage: a spinner, or a line where there is no terminal."""
+    """Yields what is told each stage: a spinner, or a line where there is no terminal."""
     if not err.is_terminal:
         yield lambda stage: err.print(f"{stage} ...", style="dim")
         return

@@ -110,7 +110,7 @@ def _model(settings: Settings) -> Finding:
 
 
 def warm_up() -> None:
-    """Compile, or load from the cache, every kernel between a text and its verdict."""
+    """Compile, or load from the cache, every kernel between a text and its verdict or its reasons."""
     import numpy as np
 
     from pipelines.inference.linear import LinearScorer, TableInfo
@@ -118,7 +118,9 @@ def warm_up() -> None:
     info = TableInfo(ngram_max=1, bits=10, terms="presence", bias=0.0, slope=1.0, offset=0.0)
     weights = np.zeros(1024, dtype=np.float32)
     weights.flags.writeable = False
-    LinearScorer(info, weights).predict(["Warm up."])
+    scorer = LinearScorer(info, weights)
+    scorer.predict(["Warm up."])
+    scorer.explain("Warm up.")
 
 
 def _is_installed(name: str) -> bool:
