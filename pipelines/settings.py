@@ -104,6 +104,8 @@ class Serving(_Section, frozen=True):
     """Texts of one batch."""
     max_body_size: int = 20_000_000
     """Bytes of one request body."""
+    max_file_rows: int = 100_000
+    """Rows of a file on the page."""
     rate_limit: Annotated[float, msgspec.Meta(ge=0)] = 100.0
     """Requests per second that a client may go on making to one worker; 0: any number."""
     rate_burst: Annotated[int, msgspec.Meta(ge=1)] = 500
