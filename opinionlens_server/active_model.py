@@ -10,7 +10,8 @@ from typing import Final
 
 import msgspec
 
-from pipelines.errors import NoActiveModelError, OpinionLensError
+from pipelines.errors import ModelError, NoActiveModelError, OpinionLensError
+from pipelines.inference.base import answering_model
 from pipelines.inference.scorer import Scorer
 from pipelines.registry.cache import CachedModel, ModelCache
 
@@ -90,6 +91,20 @@ class ActiveModel:
                 logger.exception("Loading the active model failed.")
                 self._report(f"The active model cannot be loaded: {type(error).__name__}: {error}")
 
+    async def activate(self, model_id: str) -> CachedModel:
+        """Let the model called `model_id` answer, in all workers, if it can be loaded.
+
+        Raises
+        ------
+        ModelNotFoundError
+            If the cache has no such model.
+        ModelError
+            If it cannot be used; the active model stays.
+        """
+        activated = await asyncio.to_thread(self._check_and_activate, model_id)
+        await self.refresh()
+        return activated
+
     async def watch(self, interval: float = POLL_SECONDS) -> None:
         """Call :meth:`refresh` every `interval` seconds until cancelled."""
         while True:
@@ -100,10 +115,25 @@ class ActiveModel:
                 # An unreadable cache folder today must not stop the watch for ever.
                 logger.exception("Looking at the model cache failed.")
 
+    def _check_and_activate(self, model_id: str) -> CachedModel:
+        model = self.cache.get(model_id)
+        try:
+            self._load(model)
+        except OpinionLensError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"{model_id} cannot be loaded: {type(error).__name__}: {error}"
+            ) from error
+        return self.cache.activate(model_id)
+
     def _load_active(self) -> LoadedModel:
-        info = self.cache.active()
+        info = answering_model(self.cache)
         if info is None:
             raise NoActiveModelError(_what_to_do(self.cache))
+        return self._load(info)
+
+    def _load(self, info: CachedModel) -> LoadedModel:
         scorer = self.load(info.path)
         # What is lazy in it happens now and not to the first user.
         scorer.predict([WARM_UP_TEXT])

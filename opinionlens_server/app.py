@@ -4,32 +4,50 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypedDict
 
 from litestar import Litestar, Router
 from litestar.datastructures import CacheControlHeader, State
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, License, SecurityScheme
+from litestar.types import ControllerRouterHandler, Guard
 
+from opinionlens_server.access import Access
 from opinionlens_server.active_model import ActiveModel
+from opinionlens_server.activity import Activity
 from opinionlens_server.controllers.about import AboutController
+from opinionlens_server.controllers.admin import AdminController
+from opinionlens_server.controllers.files import FilesController
 from opinionlens_server.controllers.health import HealthController
 from opinionlens_server.controllers.inference import InferenceController
 from opinionlens_server.controllers.metrics import InferenceMetricsController, MetricsController
 from opinionlens_server.controllers.models import ModelsController
 from opinionlens_server.controllers.pages import PagesController
-from opinionlens_server.dependencies import dependencies
+from opinionlens_server.controllers.sign_in import SignInController
+from opinionlens_server.dependencies import provide
+from opinionlens_server.fetches import Fetches
+from opinionlens_server.following import Follower, parse_follow
+from opinionlens_server.guards import require_key
+from opinionlens_server.inference import Judge
 from opinionlens_server.limits import make_rate_limiter
 from opinionlens_server.metrics import Metrics
 from opinionlens_server.observing import Observed
+from opinionlens_server.origins import refuse_foreign
+from opinionlens_server.panel import Panel
 from opinionlens_server.problems import problem_details
+from opinionlens_server.registry import RegistryListing
 from opinionlens_server.requests import TextRequest
 from opinionlens_server.security import add_security_headers
+from opinionlens_server.sessions import Sessions
+from opinionlens_server.state import SharedState
 from opinionlens_server.templating import static_files, template_config
+from opinionlens_server.throttle import Throttle
 from pipelines.inference.scorer import Scorer, load_scorer
 from pipelines.registry.cache import ModelCache
 from pipelines.settings import Settings, load_settings
@@ -53,61 +71,127 @@ def create_app(
         If the settings cannot be used.
     """
     settings = settings or load_settings()
+    objects = _make_objects(settings, load)
+    app = Litestar(
+        route_handlers=_routes(settings, objects["access"].needs_key),
+        dependencies=provide(objects),
+        plugins=[problem_details()],
+        request_class=TextRequest,
+        request_max_body_size=settings.serving.max_body_size,
+        middleware=[refuse_foreign(settings.serving)],
+        before_send=[add_security_headers],
+        template_config=template_config(),
+        openapi_config=_openapi(),
+        lifespan=[_watch],
+        state=State({**objects, "rate_limiter": make_rate_limiter(settings.serving)}),
+        logging_config=None,
+    )
+    # Litestar's own middleware does not see requests that no route takes.
+    app.asgi_handler = Observed(app.asgi_handler, objects["metrics"], settings.serving.access_log)
+    return app
+
+
+class Objects(TypedDict):
+    """What handlers and guards are given, by the name under which they ask for it."""
+
+    settings: Settings
+    active_model: ActiveModel
+    cache: ModelCache
+    judge: Judge
+    metrics: Metrics
+    shared: SharedState
+    access: Access
+    sessions: Sessions
+    fetches: Fetches
+    listing: RegistryListing
+    activity: Activity
+    follower: Follower | None
+    panel: Panel
+
+
+def _make_objects(settings: Settings, load: Callable[[Path], Scorer]) -> Objects:
+    serving = settings.serving
     active_model = ActiveModel(ModelCache(settings.paths.models), load)
     metrics = Metrics(active_model)
+    shared = SharedState(Path(serving.state_folder) if serving.state_folder else None)
+    access = Access(serving, Throttle(shared))
+    sessions = Sessions(
+        serving.session_secret or secrets.token_urlsafe(32),
+        access.fingerprint,
+        serving.session_lifetime,
+        serving.cookie_secure,
+        shared,
+    )
+    fetches = Fetches(settings, active_model, metrics, shared)
+    listing = RegistryListing(settings.mlflow)
+    activity = Activity(metrics, shared)
+    target = parse_follow(serving.follow)
+    follower = Follower(target, settings, active_model, metrics, shared) if target else None
+    return Objects(
+        settings=settings,
+        active_model=active_model,
+        cache=active_model.cache,
+        judge=Judge(active_model, serving, metrics),
+        metrics=metrics,
+        shared=shared,
+        access=access,
+        sessions=sessions,
+        fetches=fetches,
+        listing=listing,
+        activity=activity,
+        follower=follower,
+        panel=Panel(active_model, fetches, listing, activity, follower),
+    )
+
+
+def _routes(settings: Settings, needs_key: bool) -> list[ControllerRouterHandler]:
+    """All routes; those that judge texts have a guard only where there are API keys."""
+    key_guards: list[Guard] = [require_key] if needs_key else []
     api = Router(
         path="/api/v1",
         route_handlers=[
             AboutController,
-            InferenceController,
             InferenceMetricsController,
             ModelsController,
+            Router(path="/", route_handlers=[InferenceController], guards=key_guards),
         ],
         cache_control=CacheControlHeader(no_store=True),
     )
-    app = Litestar(
-        route_handlers=[
-            PagesController,
-            HealthController,
-            MetricsController,
-            api,
-            static_files(),
-        ],
-        dependencies=dependencies(settings, active_model, metrics),
-        plugins=[problem_details()],
-        request_class=TextRequest,
-        request_max_body_size=settings.serving.max_body_size,
-        before_send=[add_security_headers],
-        template_config=template_config(),
-        openapi_config=_openapi(),
-        lifespan=[_follow_cache],
-        state=State(
-            {
-                "settings": settings,
-                "active_model": active_model,
-                "metrics": metrics,
-                "rate_limiter": make_rate_limiter(settings.serving),
-            }
-        ),
-        logging_config=None,
-    )
-    # Litestar's own middleware does not see requests that no route takes.
-    app.asgi_handler = Observed(app.asgi_handler, metrics, settings.serving.access_log)
-    return app
+    return [
+        Router(path="/", route_handlers=[PagesController, FilesController], guards=key_guards),
+        SignInController,
+        AdminController,
+        HealthController,
+        MetricsController,
+        api,
+        static_files(),
+    ]
 
 
 @asynccontextmanager
-async def _follow_cache(app: Litestar) -> AsyncIterator[None]:
-    """Load the active model before the first request, and follow the cache until the end."""
+async def _watch(app: Litestar) -> AsyncIterator[None]:
+    """Load the active model before the first request; watch cache and registry until the end."""
     active_model: ActiveModel = app.state.active_model
+    follower: Follower | None = app.state.follower
     await active_model.refresh()
-    watch = asyncio.create_task(active_model.watch())
+    async with AsyncExitStack() as background:
+        for watching in (active_model.watch(), app.state.activity.watch()):
+            await background.enter_async_context(_running(watching))
+        if follower is not None:
+            await background.enter_async_context(_running(follower.watch()))
+        yield
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[None]:
+    """Do `work` beside what happens in the block, and cancel it afterwards."""
+    task = asyncio.create_task(work)
     try:
         yield
     finally:
-        watch.cancel()
+        task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await watch
+            await task
 
 
 def _openapi() -> OpenAPIConfig:
@@ -119,6 +203,14 @@ def _openapi() -> OpenAPIConfig:
         # The HTML pages of Litestar load their scripts from other hosts.
         render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"]), YamlRenderPlugin()],
         components=Components(
-            security_schemes={"adminToken": SecurityScheme(type="http", scheme="bearer")}
+            security_schemes={
+                "adminToken": SecurityScheme(type="http", scheme="bearer"),
+                "apiKey": SecurityScheme(
+                    type="apiKey",
+                    name="X-API-Key",
+                    security_scheme_in="header",
+                    description="Needed only where the operator has set API keys.",
+                ),
+            }
         ),
     )

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from litestar.di import NamedDependency, Provide
 from litestar.params import SkipValidation
 
+from opinionlens_server.access import Access
 from opinionlens_server.active_model import ActiveModel
+from opinionlens_server.fetches import Fetches
+from opinionlens_server.following import Follower
 from opinionlens_server.inference import Judge
 from opinionlens_server.metrics import Metrics
+from opinionlens_server.panel import Panel
+from opinionlens_server.registry import RegistryListing
+from opinionlens_server.sessions import Sessions
+from opinionlens_server.state import SharedState
 from pipelines.registry.cache import ModelCache
 from pipelines.settings import Settings
 
@@ -17,33 +26,22 @@ ActiveModelDependency = NamedDependency[SkipValidation[ActiveModel]]
 CacheDependency = NamedDependency[SkipValidation[ModelCache]]
 JudgeDependency = NamedDependency[SkipValidation[Judge]]
 MetricsDependency = NamedDependency[SkipValidation[Metrics]]
+AccessDependency = NamedDependency[SkipValidation[Access]]
+SessionsDependency = NamedDependency[SkipValidation[Sessions]]
+SharedDependency = NamedDependency[SkipValidation[SharedState]]
+FetchesDependency = NamedDependency[SkipValidation[Fetches]]
+ListingDependency = NamedDependency[SkipValidation[RegistryListing]]
+FollowerDependency = NamedDependency[SkipValidation[Follower | None]]
+PanelDependency = NamedDependency[SkipValidation[Panel]]
 
 
-def dependencies(
-    settings: Settings, active_model: ActiveModel, metrics: Metrics
-) -> dict[str, Provide]:
-    """The application's objects by the parameter name of handlers."""
-    judge = Judge(active_model, settings.serving, metrics)
+def provide(objects: Mapping[str, object]) -> dict[str, Provide]:
+    """Give each object to the handlers that have a parameter of its name."""
+    return {name: Provide(_giving(value), sync_to_thread=False) for name, value in objects.items()}
 
-    def provide_settings() -> Settings:
-        return settings
 
-    def provide_active_model() -> ActiveModel:
-        return active_model
+def _giving(value: object) -> Callable[[], object]:
+    def give() -> object:
+        return value
 
-    def provide_cache() -> ModelCache:
-        return active_model.cache
-
-    def provide_judge() -> Judge:
-        return judge
-
-    def provide_metrics() -> Metrics:
-        return metrics
-
-    return {
-        "settings": Provide(provide_settings, sync_to_thread=False),
-        "active_model": Provide(provide_active_model, sync_to_thread=False),
-        "cache": Provide(provide_cache, sync_to_thread=False),
-        "judge": Provide(provide_judge, sync_to_thread=False),
-        "metrics": Provide(provide_metrics, sync_to_thread=False),
-    }
+    return give

@@ -40,13 +40,27 @@ class Problem(ProblemDetailsException):
 
     def to_response(self, request: Request[Any, Any, Any]) -> Response[Any]:
         """The answer in the form that the client reads."""
-        if not _wants_page(request):
+        if request.headers.get("hx-request"):
+            return self._to_part(request)
+        if not wants_page(request):
             return super().to_response(request)
         return Template(
             "error.html",
             context={"status": self.status_code, "title": self.title, "detail": self.detail},
             status_code=self.status_code,
             headers=self.headers,
+            media_type=MediaType.HTML,
+        )
+
+    def _to_part(self, request: Request[Any, Any, Any]) -> Response[Any]:
+        """A message for htmx to put into the page."""
+        place = {"HX-Retarget": "#notice", "HX-Reswap": "innerHTML"}
+        on_admin_page = request.url.path.startswith("/admin")
+        return Template(
+            "partials/problem.html",
+            context={"detail": self.detail},
+            status_code=self.status_code,
+            headers={**(self.headers or {}), **(place if on_admin_page else {})},
             media_type=MediaType.HTML,
         )
 
@@ -110,7 +124,8 @@ def _explain(error: ValidationException) -> str:
     )
 
 
-def _wants_page(request: Request[Any, Any, Any]) -> bool:
+def wants_page(request: Request[Any, Any, Any]) -> bool:
+    """Whether a person with a browser asks for one of the pages."""
     return not request.url.path.startswith("/api/") and "text/html" in request.headers.get(
         "accept", ""
     )

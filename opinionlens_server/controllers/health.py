@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal
 
 import msgspec
 from litestar import Controller, Response, get
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 
-from opinionlens_server.dependencies import ActiveModelDependency
+from opinionlens_server.dependencies import ActiveModelDependency, FollowerDependency
+from opinionlens_server.following import FollowStatus
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -17,13 +19,15 @@ class Health(msgspec.Struct, frozen=True):
     status: Literal["ok"] = "ok"
 
 
-class Readiness(msgspec.Struct, frozen=True):
+class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether a model answers, which one, and what is wrong."""
 
     status: Literal["ready", "unavailable"]
     model: str | None
     problem: str | None
     """Why the model that should be active does not answer."""
+    following: FollowStatus | None = None
+    """How following an alias of the registry goes, if it is followed."""
 
 
 class HealthController(Controller):
@@ -38,7 +42,9 @@ class HealthController(Controller):
         return Health()
 
     @get("/ready", summary="A model answers")
-    async def ready(self, active_model: ActiveModelDependency) -> Response[Readiness]:
+    async def ready(
+        self, active_model: ActiveModelDependency, follower: FollowerDependency
+    ) -> Response[Readiness]:
         """Answer 503 as long as there is no model."""
         loaded = active_model.loaded
         return Response(
@@ -46,6 +52,7 @@ class HealthController(Controller):
                 status="ready" if loaded else "unavailable",
                 model=loaded.info.id if loaded else None,
                 problem=active_model.problem,
+                following=await asyncio.to_thread(follower.status) if follower else None,
             ),
             status_code=HTTP_200_OK if loaded else HTTP_503_SERVICE_UNAVAILABLE,
         )

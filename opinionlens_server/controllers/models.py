@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from functools import partial
 from typing import Annotated, Final
 
 import msgspec
@@ -16,8 +15,10 @@ from litestar.types import Guard
 from opinionlens_server.dependencies import (
     ActiveModelDependency,
     CacheDependency,
-    SettingsDependency,
+    FetchesDependency,
+    ListingDependency,
 )
+from opinionlens_server.fetches import FetchRequest
 from opinionlens_server.guards import require_admin
 from pipelines.errors import InputError, ModelNotFoundError
 from pipelines.registry.cache import CachedModel
@@ -49,16 +50,6 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str]
 
 
-class FetchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which version to fetch; without a version or an alias the newest one."""
-
-    model_name: Annotated[str, msgspec.Meta(min_length=1, examples=["sentiment"])]
-    model_version: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    alias: Annotated[str, msgspec.Meta(min_length=1, examples=["champion"])] | None = None
-    set_default: bool = False
-    """Let it answer as soon as it is here."""
-
-
 class ActivateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which model of the cache should answer."""
 
@@ -82,37 +73,18 @@ class ModelsController(Controller):
         self,
         data: JSONBody[FetchRequest],
         active_model: ActiveModelDependency,
-        settings: SettingsDependency,
+        fetches: FetchesDependency,
     ) -> Model:
         """Download, check and compile a version, and let it answer if `set_default` is true."""
         if data.model_version is not None and data.alias is not None:
             raise InputError("Name a model_version or an alias, not both.")
-        from pipelines.inference.fetching import fetch_model
-
-        fetch = partial(
-            fetch_model,
-            settings,
-            data.model_name,
-            version=data.model_version,
-            alias=data.alias,
-            activate=data.set_default,
-        )
-        fetched = await asyncio.to_thread(fetch)
-        await active_model.refresh()
+        fetched = await fetches.run(data)
         return _describe(fetched, await asyncio.to_thread(active_model.cache.active))
 
-    @get(
-        "/registry",
-        sync_to_thread=True,
-        summary="The models of the registry",
-        guards=ADMIN,
-        security=TOKEN,
-    )
-    def list_registry(self, settings: SettingsDependency) -> list[RegisteredModel]:
+    @get("/registry", summary="The models of the registry", guards=ADMIN, security=TOKEN)
+    async def list_registry(self, listing: ListingDependency) -> list[RegisteredModel]:
         """Names, versions, aliases and metrics that the registry offers."""
-        from pipelines.registry.client import Registry
-
-        return Registry(settings.mlflow).models()
+        return await listing.models()
 
     @get("/active", sync_to_thread=True, summary="The active model")
     def get_active(self, cache: CacheDependency) -> Model:
@@ -127,8 +99,7 @@ class ModelsController(Controller):
         self, data: JSONBody[ActivateRequest], active_model: ActiveModelDependency
     ) -> Model:
         """Check the files of a model and make it the active one, for all workers."""
-        activated = await asyncio.to_thread(active_model.cache.activate, data.id)
-        await active_model.refresh()
+        activated = await active_model.activate(data.id)
         return _describe(activated, activated)
 
     @get("/{model_id:str}", sync_to_thread=True, summary="One model")

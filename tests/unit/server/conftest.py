@@ -21,7 +21,13 @@ from pipelines.registry.versions import RegisteredVersion
 from pipelines.settings import Paths, Serving, Settings
 
 TOKEN = "a secret of its own, größer als nötig"
-LIMITS = Serving(admin_token=TOKEN, max_text_length=1000, max_batch_size=5, max_body_size=20_000)
+LIMITS = Serving(
+    admin_token=TOKEN,
+    allowed_hosts=("testserver.local",),
+    max_text_length=1000,
+    max_batch_size=5,
+    max_body_size=20_000,
+)
 
 Install = Callable[..., CachedModel]
 

@@ -178,10 +178,11 @@ class TestHealth:
         assert ready.json() == {"status": "ready", "model": "reviews-v1", "problem": None}
 
     def test_a_failed_switch_is_shown(
-        self, client: TestClient[Litestar], install: Install, admin: dict[str, bytes]
+        self, client: TestClient[Litestar], app: Litestar, install: Install
     ) -> None:
-        install(1, name="broken")
-        client.put("/api/v1/models/active", json={"id": "broken-v1"}, headers=admin)
+        install(1, name="broken", activate=True)
+        with client.portal() as portal:
+            portal.call(app.state.active_model.refresh)
 
         ready = client.get("/health/ready")
         assert ready.status_code == 200

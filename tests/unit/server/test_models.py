@@ -71,6 +71,18 @@ def test_activating_reaches_the_next_prediction(client: Client, admin: dict[str,
     assert answering(client) == "reviews-v2"
 
 
+def test_a_model_that_cannot_be_loaded_is_not_activated(
+    client: Client, admin: dict[str, bytes], install: Install
+) -> None:
+    install(1, name="broken")
+
+    answer = client.put(f"{MODELS}/active", json={"id": "broken-v1"}, headers=admin)
+
+    assert (answer.status_code, answer.json()["detail"]) == (422, "broken-v1 is damaged")
+    assert client.get(f"{MODELS}/active").json()["id"] == "reviews-v1"
+    assert answering(client) == "reviews-v1"
+
+
 def test_activating_what_is_not_there_changes_nothing(
     client: Client, admin: dict[str, bytes]
 ) -> None:
@@ -137,10 +149,11 @@ def fetches(
         asked: list[dict[str, object]] = []
 
         def fetch_model(settings: Settings, name: str, **options: object) -> CachedModel:
+            options.pop("on_progress")
             asked.append({"name": name, **options})
             if failure:
                 raise failure
-            return install(3, activate=options["activate"] is True)
+            return install(3)
 
         monkeypatch.setattr(fetching, "fetch_model", fetch_model)
         return asked
@@ -151,12 +164,9 @@ def fetches(
 @pytest.mark.parametrize(
     ("body", "asked"),
     [
-        ({}, {"version": None, "alias": None, "activate": False}),
-        ({"model_version": 3}, {"version": 3, "alias": None, "activate": False}),
-        (
-            {"alias": "champion", "set_default": True},
-            {"version": None, "alias": "champion", "activate": True},
-        ),
+        ({}, {"version": None, "alias": None}),
+        ({"model_version": 3}, {"version": 3, "alias": None}),
+        ({"alias": "champion", "set_default": True}, {"version": None, "alias": "champion"}),
     ],
 )
 def test_fetching(
@@ -173,8 +183,9 @@ def test_fetching(
     assert answer.status_code == 201
     assert calls == [{"name": "reviews", **asked}]
     assert answer.json()["id"] == "reviews-v3"
-    assert answer.json()["active"] is asked["activate"]
-    assert answering(client) == ("reviews-v3" if asked["activate"] else "reviews-v1")
+    activated = "set_default" in body
+    assert answer.json()["active"] is activated
+    assert answering(client) == ("reviews-v3" if activated else "reviews-v1")
 
 
 @pytest.mark.parametrize(
