@@ -5,8 +5,13 @@ from __future__ import annotations
 import typer
 
 from opinionlens_cli.console import JsonOption, print_json, print_table
+from opinionlens_cli.secret import hash_secret_cli, new_api_key_cli
 
-app = typer.Typer(help="Show the settings.", no_args_is_help=True)
+app = typer.Typer(help="Show the settings, and make secrets for them.", no_args_is_help=True)
+
+
+app.command("hash-secret")(hash_secret_cli)
+app.command("new-api-key")(new_api_key_cli)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import ipaddress
 import os
 import secrets
@@ -11,6 +12,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -25,7 +27,13 @@ if TYPE_CHECKING:
 
 APP: Final = "opinionlens_server.app:create_app"
 TOKEN_VARIABLE: Final = "OLENS_SERVING__ADMIN_TOKEN"
+HOST_VARIABLE: Final = "OLENS_SERVING__HOST"
+SESSION_VARIABLE: Final = "OLENS_SERVING__SESSION_SECRET"
+FOLDER_VARIABLE: Final = "OLENS_SERVING__STATE_FOLDER"
 METRICS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+LINKS: Final = "links"
+"""Folder of one-time links, beside what the workers share."""
 
 
 def serve_command(
@@ -67,11 +75,13 @@ def serve(
     """
     serving = settings.serving
     listening = _listen(host or serving.host, serving.port if port is None else port)
-    token = _make_token(settings, listening)
-    _announce(settings, listening, token)
     workers = workers or serving.workers
-    with _metrics_folder(workers):
-        _run(listening, workers, settings.log_level)
+    with _shared_folder(settings) as folder, _metrics_folder(workers):
+        _share(settings, host, folder)
+        token = _make_token(settings, listening)
+        link = _make_link(folder) if token else None
+        _announce(settings, listening, token, link)
+        _run(listening, workers, settings)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -104,12 +114,13 @@ def _why_not(host: str, port: int, error: OSError) -> str:
 
 def _make_token(settings: Settings, listening: socket.socket) -> str | None:
     """A one-time admin token for a server that only this machine reaches and that has none."""
-    if settings.serving.admin_token:
+    if settings.serving.admin_token or settings.serving.admin_secret_hash:
         return None
     if not ipaddress.ip_address(listening.getsockname()[0]).is_loopback:
         warn(
-            "No admin token is set, so models cannot be managed over HTTP. "
-            f"To allow it, set {TOKEN_VARIABLE}."
+            "No admin secret is set, so models cannot be managed over HTTP. To allow it, put a "
+            "hash made by `olens config hash-secret` into serving.admin_secret_hash, or set "
+            f"{TOKEN_VARIABLE}."
         )
         return None
     token = secrets.token_urlsafe(24)
@@ -118,7 +129,21 @@ def _make_token(settings: Settings, listening: socket.socket) -> str | None:
     return token
 
 
-def _announce(settings: Settings, listening: socket.socket, token: str | None) -> None:
+def _make_link(folder: Path) -> str:
+    """The path of a link that opens the admin page once.
+
+    The service takes the file away when the link is used, so it works in one worker only.
+    """
+    token = secrets.token_urlsafe(24)
+    links = folder / LINKS
+    links.mkdir(exist_ok=True)
+    (links / hashlib.sha256(token.encode()).hexdigest()).touch()
+    return f"/admin/link/{token}"
+
+
+def _announce(
+    settings: Settings, listening: socket.socket, token: str | None, link: str | None = None
+) -> None:
     """Say where the service is, which model answers, and how to manage models."""
     from pipelines.registry.cache import ModelCache
 
@@ -133,6 +158,9 @@ def _announce(settings: Settings, listening: socket.socket, token: str | None) -
         )
     else:
         _print(f"Model {model.id} answers.")
+    if link is not None:
+        _print("To manage models, open this link; it works once, within 15 minutes:")
+        _print(f"  {url}{link}")
     if token is not None:
         _print("To manage models over HTTP, with a token for this run only:")
         _print(f"  export {TOKEN_VARIABLE}={token}")
@@ -160,6 +188,26 @@ def _print(line: str) -> None:
 
 
 @contextmanager
+def _shared_folder(settings: Settings) -> Iterator[Path]:
+    """Where the workers keep what they have to know together."""
+    if settings.serving.state_folder:
+        yield Path(settings.serving.state_folder)
+        return
+    with TemporaryDirectory(prefix="olens-serve-") as folder:
+        yield Path(folder)
+
+
+def _share(settings: Settings, host: str | None, folder: Path) -> None:
+    """Tell the workers what is decided for all of them; the environment is what they inherit."""
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ[FOLDER_VARIABLE] = str(folder)
+    if host is not None:
+        os.environ[HOST_VARIABLE] = host
+    if not settings.serving.session_secret:
+        os.environ[SESSION_VARIABLE] = secrets.token_urlsafe(32)
+
+
+@contextmanager
 def _metrics_folder(workers: int) -> Iterator[None]:
     """Where several workers keep their metrics, so that each can tell those of all."""
     if workers == 1 or METRICS_VARIABLE in os.environ:
@@ -171,18 +219,21 @@ def _metrics_folder(workers: int) -> Iterator[None]:
         yield
 
 
-def _run(listening: socket.socket, workers: int, log_level: str) -> None:
+def _run(listening: socket.socket, workers: int, settings: Settings) -> None:
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
+    proxies = list(settings.serving.trusted_proxies)
     config = uvicorn.Config(
         APP,
         factory=True,
         workers=workers,
-        log_config=_log_config(log_level),
+        log_config=_log_config(settings.log_level),
         # It would hold the texts of GET requests; the application logs requests itself.
         access_log=False,
         server_header=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies,
         timeout_graceful_shutdown=30,
     )
     # Uvicorn raises the signal that ended it again when it has finished.

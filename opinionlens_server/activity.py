@@ -109,6 +109,12 @@ class Activity:
 
     def _sign_on(self) -> None:
         with self._state.database() as database:
+            gone = [
+                (pid,)
+                for (pid,) in database.execute("SELECT pid FROM workers")
+                if not is_running(pid)
+            ]
+            database.executemany("DELETE FROM workers WHERE pid = ?", gone)
             database.execute(
                 "INSERT OR REPLACE INTO workers VALUES (?, ?)", (os.getpid(), time.time())
             )

@@ -31,6 +31,10 @@ ENVIRONMENTS: Final = ("local", "stage", "prod")
 
 _PREFIX: Final = "OLENS_"
 
+# A hash, or nothing; a long key, or the SHA-256 of one.
+_ARGON2: Final = r"^(\$argon2(id|i|d)(\$v=\d+)?\$m=\d+,t=\d+,p=\d+\$[\w+/]+\$[\w+/]+)?$"
+_API_KEY: Final = r"^(sha256:[0-9a-fA-F]{64}|(?!sha256:).{16,})$"
+
 T = TypeVar("T")
 
 
@@ -77,9 +81,9 @@ class Serving(_Section, frozen=True):
     workers: int = 1
     admin_token: str = ""
     """Bearer token for changing models; empty: `olens serve` makes one and prints it."""
-    admin_secret_hash: Annotated[str, msgspec.Meta(pattern=r"^(\$argon2.+)?$")] = ""
+    admin_secret_hash: Annotated[str, msgspec.Meta(pattern=_ARGON2)] = ""
     """Argon2 hash of the secret for signing in and changing models (`olens config hash-secret`)."""
-    api_keys: tuple[Annotated[str, msgspec.Meta(min_length=16)], ...] = ()
+    api_keys: tuple[Annotated[str, msgspec.Meta(pattern=_API_KEY)], ...] = ()
     """Who may predict; plain or `sha256:HEX` (`olens config new-api-key`). Empty: everyone."""
     allowed_hosts: tuple[str, ...] = ()
     """Names by which the service may be asked; empty: this machine's on a loopback address, else

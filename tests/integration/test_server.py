@@ -271,7 +271,7 @@ def test_a_port_in_use_is_one_clear_sentence(root: Path) -> None:
 def test_no_token_is_made_where_others_can_reach_it(root: Path) -> None:
     with serve(root, "--host", "0.0.0.0") as service:
         assert "export" not in service.log.read_text()
-        assert "No admin token is set" in service.log.read_text()
+        assert "No admin secret is set" in service.log.read_text()
         url = f"{service.url}/api/v1/models/active"
         assert httpx.put(url, json={"id": "reviews-v1"}).status_code == 403
 
