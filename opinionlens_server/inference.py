@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from time import perf_counter
 from typing import Final, Literal, cast
 
@@ -19,6 +19,9 @@ from pipelines.settings import Serving
 
 INLINE_CHARACTERS: Final = 20_000
 """Up to this length a quick scorer answers on the event loop: handing over would cost more."""
+
+ROWS_AT_ONCE: Final = 1_000
+"""Rows of a file that are judged in one go; in between, others have their turn."""
 
 Label = Literal["POSITIVE", "NEGATIVE"]
 
@@ -99,8 +102,21 @@ class Judge:
         self._check(text)
         return await asyncio.to_thread(self._explain, model, text)
 
+    async def predict_rows(self, texts: Sequence[str]) -> AsyncIterator[list[Prediction | None]]:
+        """The answers to all `texts` in their order, some rows at a time; None for a blank one.
+
+        Raises
+        ------
+        NoActiveModelError
+            If no model is loaded.
+        """
+        model = self._active_model.require()
+        for start in range(0, len(texts), ROWS_AT_ONCE):
+            rows = texts[start : start + ROWS_AT_ONCE]
+            yield await asyncio.to_thread(self._predict_rows, model, rows)
+
     def _check(self, text: str, where: str = "The text") -> None:
-        if not text or text.isspace():
+        if not _has_words(text):
             raise InputError(f"{where} is empty. Send a text with at least one word.")
         if len(text) > self._limits.max_text_length:
             raise HTTPException(
@@ -128,9 +144,18 @@ class Judge:
             for label, probability in zip(labels, probabilities.tolist(), strict=True)
         ]
 
+    def _predict_rows(self, model: LoadedModel, texts: Sequence[str]) -> list[Prediction | None]:
+        written = [text for text in texts if _has_words(text)]
+        found = iter(self._predict_batch(model, written) if written else [])
+        return [next(found) if _has_words(text) else None for text in texts]
+
     def _explain(self, model: LoadedModel, text: str) -> Verdict:
         _, seconds = self._predict(model, text)
         return Verdict(model.scorer.explain(text), model.info.id, seconds)
+
+
+def _has_words(text: str) -> bool:
+    return bool(text) and not text.isspace()
 
 
 def _prediction(label: str, probability: float, model: LoadedModel) -> Prediction:

@@ -9,7 +9,11 @@ from urllib.parse import parse_qsl
 import msgspec
 from litestar import Request
 from litestar.datastructures import FormMultiDict, State
-from litestar.exceptions import ClientException, SerializationException
+from litestar.exceptions import (
+    ClientException,
+    InternalServerException,
+    SerializationException,
+)
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 FORM_FIELDS: Final = 100
@@ -44,6 +48,9 @@ class TextRequest(Request[Any, Any, State]):
             raise RequestEntityTooLarge(
                 f"The request has more than {limit:,} bytes, which is the limit here."
             ) from None
+        except InternalServerException:
+            # What Litestar raises then; but it is not the server that failed.
+            raise ClientException("The client went away before it had sent everything.") from None
 
     async def json(self) -> Any:
         """The body as JSON."""

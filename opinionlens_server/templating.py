@@ -16,6 +16,9 @@ from litestar.router import Router
 from litestar.static_files import create_static_files_router
 from litestar.template import TemplateConfig
 
+from opinionlens_server.charts import bars
+from opinionlens_server.themes import chosen_theme
+
 PACKAGE: Final = Path(__file__).parent
 STATIC: Final = PACKAGE / "static"
 
@@ -41,6 +44,8 @@ def template_config() -> TemplateConfig[JinjaTemplateEngine]:
         app_version=version("opinionlens"),
         htmx_config=msgspec.json.encode(HTMX_CONFIG).decode(),
         static=_static_address(),
+        bars=bars,
+        chosen_theme=chosen_theme,
     )
     return TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from litestar import Controller, Response, get
+
 from opinionlens_server.dependencies import MetricsDependency
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4"

@@ -1,4 +1,5 @@
-// What the page does beyond htmx: the shortcut, the examples, the counter, and copying.
+// What the page does beyond htmx: the shortcut, the examples, the counter, files that are dropped,
+// light and dark, and copying.
 "use strict";
 
 (() => {
@@ -41,15 +42,45 @@
       event.target.scrollIntoView({ block: "nearest" });
     });
 
-    form.addEventListener("htmx:sendError", () => {
-      const notice = document.createElement("div");
-      notice.className = "card notice notice-problem";
-      const title = document.createElement("h2");
-      title.textContent = "That did not work";
-      const message = document.createElement("p");
-      message.textContent = "The server does not answer. Is `olens serve` still running?";
-      notice.append(title, message);
-      document.getElementById("result").replaceChildren(notice);
+  }
+
+  // The server is gone, or the network is.
+  document.addEventListener("htmx:sendError", (event) => {
+    const notice = document.createElement("div");
+    notice.className = "card notice notice-problem";
+    const title = document.createElement("h2");
+    title.textContent = "That did not work";
+    const message = document.createElement("p");
+    message.textContent = "The server does not answer. Is `olens serve` still running?";
+    notice.append(title, message);
+    event.detail.target.replaceChildren(notice);
+  });
+
+  const drop = document.querySelector("[data-drop]");
+  if (drop) {
+    // A file that is dropped on the field is chosen without our help; it is judged at once.
+    drop.addEventListener("change", () => {
+      if (drop.files.length) drop.form.querySelector("[data-summarise]").click();
+    });
+    const over = (event) => { drop.classList.toggle("drop-over", event.type === "dragover"); };
+    for (const type of ["dragover", "dragleave", "drop"]) drop.addEventListener(type, over);
+    document.getElementById("file-result").addEventListener("htmx:afterSwap", (event) => {
+      event.target.scrollIntoView({ block: "nearest" });
+    });
+  }
+
+  const themes = document.querySelector("[data-themes]");
+  if (themes) {
+    // Without JavaScript the server sets the cookie; here the page need not be loaded again.
+    themes.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const theme = event.submitter.value;
+      const kept = theme === "system" ? 0 : 365 * 24 * 3600;
+      document.cookie = `theme=${theme}; path=/; max-age=${kept}; samesite=lax`;
+      document.documentElement.dataset.theme = theme;
+      for (const button of themes.querySelectorAll("button")) {
+        button.setAttribute("aria-pressed", String(button === event.submitter));
+      }
     });
   }
 
