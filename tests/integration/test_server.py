@@ -290,7 +290,7 @@ def test_a_linear_model_is_served_without_mlflow_and_scikit_learn(root: Path) ->
 import sys
 from litestar.testing import TestClient
 from opinionlens_server.app import create_app
-with TestClient(create_app()) as client:
+with TestClient(create_app(), base_url="http://127.0.0.1") as client:
     assert client.get("/").status_code == 200
     assert client.post({PREDICT!r}, json={{"text": "good"}}).status_code == 200
     assert client.post({BATCH!r}, json=["good"]).status_code == 200
