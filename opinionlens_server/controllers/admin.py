@@ -96,8 +96,9 @@ class AdminController(Controller):
         self, request: TextRequest, panel: PanelDependency, sessions: SessionsDependency
     ) -> Template:
         """What the registry offers, and the form to fetch it."""
+        registry, fetches = await asyncio.gather(panel.registry(), panel.fetches())
         return await _template(
-            request, sessions, "partials/admin_registry.html", registry=await panel.registry()
+            request, sessions, "partials/admin_registry.html", registry=registry, fetches=fetches
         )
 
     @get("/versions", media_type=MediaType.HTML)
