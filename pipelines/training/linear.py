@@ -104,7 +104,7 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         labels = self.classes_[(signs > 0).astype(np.intp)]
         weights = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
         costs *= np.where(signs > 0, weights[1], weights[0])
-        return _descend(
+        return descend(
             X.indptr,
             X.indices,
             X.data,
@@ -255,7 +255,7 @@ def _margins(
 
 
 @njit(cache=True, nogil=True)
-def _descend(
+def descend(
     offsets: NDArray[np.int32],
     columns: NDArray[np.int32],
     values: NDArray[np.float32],
