@@ -33,6 +33,7 @@ FIRST_LOOK: Final = 0.25
 _UNPRUNED_TRIALS: Final = 4
 _RUN_ATTRIBUTE: Final = "mlflow_run_id"
 _SETUP_ATTRIBUTE: Final = "setup"
+_ERROR_ATTRIBUTE: Final = "error"
 
 OnTrial = Callable[["Study", "FrozenTrial"], None]
 """Called after every trial."""
@@ -99,7 +100,8 @@ def tune(
     """
     started = time.monotonic()
     job = Job.of(settings, params, subject, datasets)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # As a warning, Optuna prints the traceback of every trial that fails.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = _open_study(job, plan)
     on_stage("reading features")
     check_test_data(job)
@@ -112,7 +114,7 @@ def tune(
         best = _best(study, interrupted, job)
         del objective, train_data, val_data
         # What a trial keeps is what was suggested; the subject may have made something else of it.
-        chosen = job.subject.suggest(optuna.trial.FixedTrial(best.params))
+        chosen = job.subject.suggest(optuna.trial.FixedTrial(best.params, best.number))
         parameters = job.subject.parameters(chosen)
         run.log_params(flat(parameters, job.vectorizer))
         run.log_metrics({f"val.{plan.metric}": float(best.value or 0.0)})
@@ -175,7 +177,7 @@ class _Objective:
         name = f"trial {trial.number}"
         with self._tracker.run(name, job.tags(), parent=self._parent.id) as run:
             run.log_params(flat(parameters, job.vectorizer))
-            early = self._score(parameters, self._first_look)
+            early = self._score(trial, parameters, self._first_look)
             trial.report(early[self._metric], step=0)
             run.log_metrics({f"first_look.{key}": value for key, value in early.items()})
             if trial.should_prune():
@@ -183,15 +185,21 @@ class _Objective:
                 pruned = True
             else:
                 pruned = False
-                found = self._score(parameters, self._train)
+                found = self._score(trial, parameters, self._train)
                 run.log_metrics({f"val.{key}": value for key, value in found.items()})
         if pruned:
             raise optuna.TrialPruned
         return found[self._metric]
 
-    def _score(self, parameters: dict[str, Value], data: Labelled) -> dict[str, float]:
+    def _score(
+        self, trial: Trial, parameters: dict[str, Value], data: Labelled
+    ) -> dict[str, float]:
         seed = self._job.params.seed
-        classifier = fit_classifier(self._job.subject, parameters, seed, data)
+        try:
+            classifier = fit_classifier(self._job.subject, parameters, seed, data)
+        except TrainingError as error:
+            trial.set_user_attr(_ERROR_ATTRIBUTE, str(error))
+            raise
         return validation_metrics(classifier, self._val)
 
 
@@ -282,9 +290,11 @@ def _best(study: Study, interrupted: bool, job: Job) -> FrozenTrial:
     if not _in_state(study, TrialState.COMPLETE):
         if interrupted:
             raise KeyboardInterrupt
+        failed = _in_state(study, TrialState.FAIL)
+        reason = failed[-1].user_attrs.get(_ERROR_ATTRIBUTE) if failed else None
         raise TrainingError(
-            f"No trial of {study.study_name} succeeded. Try one run by hand to see why: "
-            f"olens train --subject {job.subject.name}"
+            f"No trial of {study.study_name} succeeded. "
+            + (reason or f"See what one run does: olens train --subject {job.subject.name}")
         )
     return study.best_trial
 

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from tests.integration.services import registry_server
 from tests.integration.tracked import tracked
+from tests.integration.training_project import training_project
 
-__all__ = ["registry_server", "tracked"]
+__all__ = ["registry_server", "tracked", "training_project"]

@@ -1,0 +1,128 @@
+"""A project with the synthetic sample, prepared and ready to train, and the command to do it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import mlflow
+import pytest
+import yaml
+
+from opinionlens_cli import main
+from pipelines.datasets.preparing import preprocess
+from pipelines.params import Params, load_params
+from pipelines.settings import Settings, load_settings
+
+PROJECT = Path(__file__).parents[2]
+
+
+class TrainingProject(NamedTuple):
+    root: Path
+
+    @property
+    def settings(self) -> Settings:
+        return load_settings(self.root)
+
+    @property
+    def params(self) -> Params:
+        return load_params(self.root)
+
+    @property
+    def client(self) -> mlflow.MlflowClient:
+        uri = self.settings.mlflow.tracking_uri
+        return mlflow.MlflowClient(uri, uri)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """`olens` in a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "opinionlens_cli.main", *arguments],
+            cwd=self.root,
+            env=clean_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def clean_environment(**changes: str) -> dict[str, str]:
+    """The environment without settings of whoever runs the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OLENS_")}
+    path = os.pathsep.join([str(PROJECT), kept.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    return {**kept, "PYTHONPATH": path, **changes}
+
+
+def make_project(root: Path, vectorizer: dict[str, int]) -> TrainingProject:
+    """The project's own conf and sample in `root`, with a smaller feature space."""
+    (root / "data").mkdir(parents=True)
+    shutil.copytree(PROJECT / "conf", root / "conf")
+    (root / "data" / "sample").symlink_to(PROJECT / "data" / "sample")
+    path = root / "conf" / "params.yaml"
+    values = yaml.safe_load(path.read_text()) | {"vectorizer": vectorizer}
+    path.write_text(yaml.safe_dump(values))
+    return TrainingProject(root)
+
+
+@pytest.fixture(scope="session")
+def training_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingProject]:
+    """Shared by the tests that train: each takes a study of its own."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in [name for name in os.environ if name.startswith("OLENS_")]:
+            monkeypatch.delenv(name)
+        project = make_project(
+            tmp_path_factory.mktemp("training") / "project", {"ngram_max": 2, "bits": 16}
+        )
+        preprocess(project.settings, project.params, sample=True)
+        yield project
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Olens = Callable[..., Result]
+
+
+@pytest.fixture
+def olens(
+    training_project: TrainingProject,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Olens:
+    """Run the command in this process, from its entry point on, in the shared project."""
+    monkeypatch.setenv("OLENS_ROOT", str(training_project.root))
+
+    def run(*arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["olens", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main.run()
+        captured = capsys.readouterr()
+        return Result(int(end.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+def wait_for_line(process: subprocess.Popen[str], text: str, seconds: float = 120) -> None:
+    """Read the standard error of `process` up to a line with `text`."""
+    assert process.stderr is not None
+    read = []
+    deadline = time.monotonic() + seconds
+    for line in process.stderr:
+        read.append(line)
+        if text in line:
+            return
+        assert time.monotonic() < deadline, f"no {text!r} in {''.join(read)}"
+    pytest.fail(f"{text!r} never came:\n{''.join(read)}")
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGINT)
