@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from opinionlens_cli import config, data, models
+from opinionlens_cli.base_model import base_model_cli
 from opinionlens_cli.baselines import baselines_cli
 from opinionlens_cli.console import err, fail
 from opinionlens_cli.doctor import doctor_cli
@@ -56,12 +57,27 @@ app.command("explain")(explain_cli)
 app.command("serve")(serve_command)
 
 app.command("doctor")(doctor_cli)
+app.command("base-model", hidden=True)(base_model_cli)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(version("opinionlens"))
+        raise typer.Exit
 
 
 @app.callback()
 def main(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and exit.",
+            is_eager=True,
+            callback=_print_version,
+        ),
     ] = False,
     root: Annotated[
         Path | None,
@@ -70,11 +86,6 @@ def main(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
 ) -> None:
     """Options of every command."""
-    if version:
-        from importlib.metadata import version as installed
-
-        typer.echo(installed("opinionlens"))
-        raise typer.Exit
     if root is not None:
         os.environ["OLENS_ROOT"] = str(root)
 
