@@ -38,8 +38,18 @@ _ADDRESS: Final = 0x110000
 _HANDLE: Final = 0x110001
 _EMOTICON: Final = 0x110002
 
+_SPACE: Final = 0x20
+_STOP: Final = 0x2E
+_COLON: Final = 0x3A
 _APOSTROPHE: Final = 0x27
 _RIGHT_QUOTE: Final = 0x2019
+
+# What nearly all characters of words are, without a look at the large tables: the lower case of
+# an ASCII letter or digit, 0 for every other byte.
+_ASCII_WORD: Final = np.array(
+    [ord(chr(byte).lower()) if byte < 0x80 and chr(byte).isalnum() else 0 for byte in range(256)],
+    dtype=np.uint8,
+)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -160,7 +170,7 @@ def _address_follows(buffer: NDArray[np.uint8], start: int, at: int, stop: int) 
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def next_token(
     buffer: NDArray[np.uint8],
     at: int,
@@ -182,8 +192,12 @@ def next_token(
         if byte == 32:
             i += 1
             continue
-        code, size = _decode(buffer, i, stop)
-        kind = _kind(code, kinds)
+        code, size = np.int64(byte), 1
+        if _ASCII_WORD[byte] != 0:
+            kind = WORD
+        else:
+            code, size = _decode(buffer, i, stop)
+            kind = _kind(code, kinds)
         if kind == WORD:
             return _word(buffer, i, stop, kinds, lower)
         if kind == SYMBOL:
@@ -206,6 +220,28 @@ def next_token(
     return np.uint64(0), stop, stop
 
 
+@njit(cache=True, nogil=True)
+def _unusual(
+    buffer: NDArray[np.uint8],
+    at: int,
+    stop: int,
+    kinds: NDArray[np.uint8],
+    lower: NDArray[np.uint32],
+) -> tuple[np.int64, int]:
+    """Lower-case code point and length of what continues a word at `at`; length 0 if nothing."""
+    code, size = _decode(buffer, at, stop)
+    if code in (_APOSTROPHE, _RIGHT_QUOTE):
+        # Inside a word only: the character after it must be a word character too.
+        if at + size < stop:
+            following, _ = _decode(buffer, at + size, stop)
+            if _kind(following, kinds) == WORD:
+                return np.int64(_APOSTROPHE), size
+        return np.int64(0), 0
+    if _kind(code, kinds) != WORD:
+        return np.int64(0), 0
+    return np.int64(lower[code]) if code < TABLE_SIZE else np.int64(code), size
+
+
 @njit(cache=True, nogil=True, inline="always")
 def _word(
     buffer: NDArray[np.uint8],
@@ -220,26 +256,22 @@ def _word(
     before = np.int64(-1)
     before_that = np.int64(-2)
     while i < stop:
-        code, size = _decode(buffer, i, stop)
-        if code in (_APOSTROPHE, _RIGHT_QUOTE):
-            # Inside a word only: the character after it must be a word character too.
-            if i + size >= stop:
+        code = np.int64(_ASCII_WORD[buffer[i]])
+        size = 1
+        if code == 0:
+            if buffer[i] == _SPACE:
                 break
-            following, _ = _decode(buffer, i + size, stop)
-            if _kind(following, kinds) != WORD:
+            code, size = _unusual(buffer, i, stop, kinds, lower)
+            if size == 0:
                 break
-            code = np.int64(_APOSTROPHE)
-        elif _kind(code, kinds) != WORD:
-            break
-        elif code < TABLE_SIZE:
-            code = np.int64(lower[code])
         if code != before or code != before_that:
             value = (value ^ np.uint64(code)) * _PRIME
         before_that = before
         before = code
         i += size
         end = i
-    if _address_follows(buffer, start, end, stop):
+    # Few words are followed by one of these, so nearly always this is all there is to check.
+    if end < stop and buffer[end] in (_COLON, _STOP) and _address_follows(buffer, start, end, stop):
         while end < stop and buffer[end] != 32:
             end += 1
         return _single(_ADDRESS), start, end
