@@ -57,7 +57,8 @@ def predict_cli(
 def _lines_of_stdin() -> list[str]:
     if sys.stdin.isatty():
         raise typer.BadParameter("give at least one text, or pipe some in", param_hint="TEXT")
-    lines = sys.stdin.buffer.read().decode("utf-8", "replace").splitlines()
+    # Not splitlines: a form feed or U+2028 inside a text does not end its line.
+    lines = sys.stdin.buffer.read().decode("utf-8", "replace").replace("\r\n", "\n").split("\n")
     return [line for line in lines if line.strip()]
 
 
