@@ -69,9 +69,10 @@ class Activity:
 
     async def watch(self) -> None:
         """Look at the counters every few seconds until cancelled."""
-        await asyncio.to_thread(self._sign_on)
+        started = time.time()
         while True:
             try:
+                await asyncio.to_thread(self._sign_on, started)
                 await asyncio.to_thread(self.sample)
             except Exception:
                 # The page lacks a few minutes then; that is no reason to stop serving.
@@ -107,7 +108,7 @@ class Activity:
             minutes=_differences(samples, totals, int(now // 60)),
         )
 
-    def _sign_on(self) -> None:
+    def _sign_on(self, started: float) -> None:
         with self._state.database() as database:
             gone = [
                 (pid,)
@@ -115,9 +116,7 @@ class Activity:
                 if not is_running(pid)
             ]
             database.executemany("DELETE FROM workers WHERE pid = ?", gone)
-            database.execute(
-                "INSERT OR REPLACE INTO workers VALUES (?, ?)", (os.getpid(), time.time())
-            )
+            database.execute("INSERT OR REPLACE INTO workers VALUES (?, ?)", (os.getpid(), started))
 
     def _totals(self) -> Totals:
         requests = positive = negative = 0.0

@@ -100,6 +100,7 @@ class Objects(TypedDict):
     judge: Judge
     metrics: Metrics
     shared: SharedState
+    throttle: Throttle
     access: Access
     sessions: Sessions
     fetches: Fetches
@@ -114,7 +115,8 @@ def _make_objects(settings: Settings, load: Callable[[Path], Scorer]) -> Objects
     active_model = ActiveModel(ModelCache(settings.paths.models), load)
     metrics = Metrics(active_model)
     shared = SharedState(Path(serving.state_folder) if serving.state_folder else None)
-    access = Access(serving, Throttle(shared))
+    throttle = Throttle(shared)
+    access = Access(serving, throttle)
     sessions = Sessions(
         serving.session_secret or secrets.token_urlsafe(32),
         access.fingerprint,
@@ -134,6 +136,7 @@ def _make_objects(settings: Settings, load: Callable[[Path], Scorer]) -> Objects
         judge=Judge(active_model, serving, metrics),
         metrics=metrics,
         shared=shared,
+        throttle=throttle,
         access=access,
         sessions=sessions,
         fetches=fetches,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlencode
 
 from litestar import Request, Response
@@ -23,6 +23,10 @@ from opinionlens_server.sessions import (
 
 if TYPE_CHECKING:
     from opinionlens_server.requests import TextRequest
+
+
+OPEN: Final = "open"
+"""Option of handlers that judge nothing and are open to everybody."""
 
 
 class SignInNeeded(Problem):
@@ -77,7 +81,7 @@ async def require_admin(connection: Connection, _handler: BaseRouteHandler) -> N
         )
 
 
-async def require_key(connection: Connection, _handler: BaseRouteHandler) -> None:
+async def require_key(connection: Connection, handler: BaseRouteHandler) -> None:
     """Where the operator set API keys: let through who presents one or has signed in.
 
     Raises
@@ -87,6 +91,8 @@ async def require_key(connection: Connection, _handler: BaseRouteHandler) -> Non
     SignInNeeded
         The same for a person at one of the pages.
     """
+    if handler.opt.get(OPEN):
+        return
     access: Access = connection.app.state.access
     secret = presented_key(connection)
     if secret is not None and access.is_key(secret):
@@ -98,7 +104,7 @@ async def require_key(connection: Connection, _handler: BaseRouteHandler) -> Non
         raise SignInNeeded(_expired(connection))
     if bearer(connection) is not None and access.has_admin:
         # The admin may do what everybody may.
-        await require_admin(connection, _handler)
+        await require_admin(connection, handler)
         return
     raise NotAuthorizedException(
         "This service answers to holders of an API key. Send it in the header `X-API-Key: KEY` or "

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from litestar import Controller, Response, get, post
 from litestar.enums import MediaType
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Redirect, Template
 
 from opinionlens_server.dependencies import (
@@ -52,7 +52,7 @@ class AdminController(Controller):
         panel: PanelDependency,
         sessions: SessionsDependency,
         chosen: Chosen = None,
-        registry: str | None = None,
+        registry: FromQuery[str | None] = None,
     ) -> Template:
         """The whole page; the registry is asked only where the browser cannot do it afterwards."""
         cache, service, fetches, offered = await asyncio.gather(

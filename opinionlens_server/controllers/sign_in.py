@@ -8,7 +8,7 @@ from typing import Any, Final
 from litestar import Controller, Response, get, post
 from litestar.enums import MediaType
 from litestar.exceptions import TooManyRequestsException
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect, Template
 
 from opinionlens_server.access import Access, address
@@ -33,8 +33,8 @@ class SignInController(Controller):
         request: TextRequest,
         access: AccessDependency,
         sessions: SessionsDependency,
-        next: str = "/admin",  # noqa: A002
-        expired: str | None = None,
+        next: FromQuery[str] = "/admin",  # noqa: A002
+        expired: FromQuery[str | None] = None,
     ) -> Response[Any]:
         """The form; whoever has signed in goes on."""
         session = await find_session(request)
