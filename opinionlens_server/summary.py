@@ -57,8 +57,16 @@ class Summary(msgspec.Struct):
                 self.bins[_bin(1 - found.confidence)] += 1
         self.positive += len(positive)
         self.negative += len(negative)
-        self.most_positive = nlargest(EXTREMES, self.most_positive + positive)
-        self.most_negative = nlargest(EXTREMES, self.most_negative + negative)
+        self.most_positive = _surest(self.most_positive + positive)
+        self.most_negative = _surest(self.most_negative + negative)
+
+
+def _surest(rows: list[Extreme]) -> list[Extreme]:
+    """The first of them, each text once."""
+    first: dict[str, Extreme] = {}
+    for row in rows:
+        first.setdefault(row.text, row)
+    return nlargest(EXTREMES, first.values())
 
 
 def _bin(probability: float) -> int:

@@ -29,9 +29,8 @@ class FilesController(Controller):
 
     path = "/file"
     include_in_schema = False
-    guards = (limit_rate,)
 
-    @post("/download", status_code=200)
+    @post("/download", status_code=200, before_request=limit_rate)
     async def download(
         self, request: TextRequest, settings: SettingsDependency, judge: JudgeDependency
     ) -> Stream:

@@ -20,6 +20,7 @@ from opinionlens_server.dependencies import (
     SettingsDependency,
 )
 from opinionlens_server.files import TextFile
+from opinionlens_server.guards import OPEN
 from opinionlens_server.inference import Judge, Verdict
 from opinionlens_server.limits import limit_rate
 from opinionlens_server.marking import Part, parts
@@ -76,7 +77,7 @@ class PagesController(Controller):
         """The page before anything was asked."""
         return _page(request, active_model, settings)
 
-    @post("/", media_type=MediaType.HTML, status_code=200, guards=[limit_rate])
+    @post("/", media_type=MediaType.HTML, status_code=200, before_request=limit_rate)
     async def evaluate(
         self,
         request: TextRequest,
@@ -90,7 +91,7 @@ class PagesController(Controller):
             return _template("partials/result.html", outcome.status, outcome=outcome)
         return _page(request, active_model, settings, outcome)
 
-    @post("/file", media_type=MediaType.HTML, status_code=200, guards=[limit_rate])
+    @post("/file", media_type=MediaType.HTML, status_code=200, before_request=limit_rate)
     async def summarise(
         self,
         request: TextRequest,
@@ -104,7 +105,7 @@ class PagesController(Controller):
             return _template("partials/file_result.html", outcome.status, outcome=outcome)
         return _page(request, active_model, settings, file_outcome=outcome)
 
-    @post("/theme", status_code=303)
+    @post("/theme", status_code=303, opt={OPEN: True})
     async def choose_theme(self, request: TextRequest) -> Redirect:
         """Remember light or dark, and go back to where the visitor was."""
         form = await request.form()

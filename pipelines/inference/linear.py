@@ -10,6 +10,7 @@ import json
 import math
 import mmap
 import os
+import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -22,7 +23,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipelines.errors import CorruptModelError
-from pipelines.inference.scorer import labels_of
+from pipelines.inference.scorer import NEGATIVE, POSITIVE, labels_of
 from pipelines.text.buffers import TextBuffer, text_buffer
 from pipelines.text.characters import character_tables
 from pipelines.text.ngrams import cleared_table, fold_ngrams, tokenise
@@ -35,6 +36,7 @@ _NO_NORMS: Final = np.frombuffer(b"", dtype=np.float32)
 _METADATA_KEY: Final = "opinionlens"
 
 _TEXTS_PER_TASK: Final = 64
+_OFFSETS: Final = struct.Struct("=qq").pack
 _TERMS: Final = {"presence": 0, "count": 1, "log_count": 2}
 
 
@@ -126,8 +128,22 @@ class LinearScorer:
 
     def predict(self, texts: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
         """See `Scorer.predict`."""
+        if isinstance(texts, list) and len(texts) == 1 and isinstance(texts[0], str):
+            return self._predict_one(texts[0])
         probabilities = self.probabilities(self.margins(texts))
         return labels_of(probabilities), probabilities
+
+    def _predict_one(self, text: str) -> tuple[list[str], NDArray[np.float64]]:
+        """The same, to the last bit, without what many texts need: it takes half the time."""
+        data = np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
+        # As in `text_buffer`, arrays that cannot be written to.
+        offsets = np.frombuffer(_OFFSETS(0, data.size), dtype=np.int64)
+        margins = np.empty(1)
+        _margins(data, offsets, 0, 1, *self._arguments, margins)
+        z = self.info.slope * float(margins[0]) + self.info.offset
+        small = float(np.exp(-abs(z)))
+        probability = (1.0 if z >= 0 else small) / (1.0 + small)
+        return [POSITIVE if probability > 0.5 else NEGATIVE], np.array([probability])
 
     def margins(self, texts: object, threads: int | None = None) -> NDArray[np.float64]:
         """Margins of n texts in any container that `text_buffer` takes, shape (n,)."""
