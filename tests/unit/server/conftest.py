@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from opinionlens_server.app import create_app
 from pipelines.errors import CorruptModelError
+from pipelines.inference.base import FOLDER as BASE_MODEL
 from pipelines.inference.explaining import Explanation, explain_by_occlusion
 from pipelines.manifest import write_manifest
 from pipelines.registry.cache import CachedModel, ModelCache
@@ -53,6 +54,8 @@ def load_counting_scorer(entry: Path) -> CountingScorer:
     """A scorer whose bias is a tenth of the model's version; models called "broken" are broken."""
     if entry.name.startswith("broken"):
         raise CorruptModelError(f"{entry.name} is damaged")
+    if entry == BASE_MODEL:
+        return CountingScorer(bias=0)
     return CountingScorer(bias=int(entry.name.rpartition("-v")[2]) / 10)
 
 
@@ -105,7 +108,9 @@ def client(app: Litestar) -> Iterator[TestClient[Litestar]]:
 
 @pytest.fixture
 def empty_client(settings: Settings) -> Iterator[TestClient[Litestar]]:
-    """The service over a cache without any model."""
+    """The service over a cache whose active model has gone; it holds no other one."""
+    settings.paths.models.mkdir()
+    (settings.paths.models / "active.json").write_text('{"id": "reviews-v1"}')
     with TestClient(create_app(settings, load_counting_scorer)) as client:
         yield client
 

@@ -28,7 +28,6 @@ def refresh(active: ActiveModel) -> str | None:
 
 def test_it_follows_the_cache(cache: ModelCache, install: Install) -> None:
     active = ActiveModel(cache, load_counting_scorer)
-    assert refresh(active) is None
     install(1, activate=True)
     assert refresh(active) == "reviews-v1"
     install(2, activate=True)
@@ -100,13 +99,25 @@ def test_a_broken_pointer_keeps_the_model(
     assert active.problem
 
 
-@pytest.mark.parametrize("content", [None, "", '{"id": "reviews-v9"}'])
-def test_without_an_active_model_it_says_what_to_do(
-    cache: ModelCache, install: Install, content: str | None
+def test_until_a_model_is_active_the_base_model_answers(
+    cache: ModelCache, install: Install
+) -> None:
+    active = ActiveModel(cache, load_counting_scorer)
+    assert refresh(active) == "base"
+
+    install(1)
+    assert refresh(active) == "base"
+
+    cache.activate("reviews-v1")
+    assert refresh(active) == "reviews-v1"
+
+
+@pytest.mark.parametrize("content", ["", '{"id": "reviews-v9"}'])
+def test_without_a_usable_active_model_it_says_what_to_do(
+    cache: ModelCache, install: Install, content: str
 ) -> None:
     install(1)
-    if content is not None:
-        (cache.folder / "active.json").write_text(content)
+    (cache.folder / "active.json").write_text(content)
     active = ActiveModel(cache, load_counting_scorer)
     refresh(active)
 
