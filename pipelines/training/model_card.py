@@ -119,7 +119,7 @@ def model_card(facts: CardFacts) -> str:
         f"# Sentiment model: {facts.subject}",
         _warning(facts),
         _what_it_is(facts),
-        _training_data(facts),
+        training_data(facts.data),
         _quality(facts),
         _calibration(_overall(facts)),
         _intended_use(),
@@ -160,10 +160,11 @@ def _what_it_is(facts: CardFacts) -> str:
     libraries = ", ".join(f"{name} {number}" for name, number in facts.versions.items())
     if libraries:
         rows.append(("Made with", libraries))
-    return "## What it is\n\n" + _table(("Property", "Value"), rows)
+    return "## What it is\n\n" + table(("Property", "Value"), rows)
 
 
-def _training_data(facts: CardFacts) -> str:
+def training_data(data: Sequence[DataFacts]) -> str:
+    """The section on the data sets."""
     header = ("Data set", "File", "Rows", "Train", "Validation", "Test", "SHA-256 of the file")
     rows = [
         (
@@ -172,14 +173,14 @@ def _training_data(facts: CardFacts) -> str:
             *(f"{count:,}" for count in (each.rows, each.train, each.val, each.test)),
             f"`{each.sha256}`",
         )
-        for each in facts.data
+        for each in data
     ]
     text = (
         "HTML was removed, texts that are equal after that were made one, and the split comes from "
         "a hash of the text, so that no text stands in two splits. Validation texts serve to "
         "choose parameters; the numbers below are from test texts that the model never saw."
     )
-    return f"## Training data\n\n{_table(header, rows)}\n\n{text}"
+    return f"## Training data\n\n{table(header, rows)}\n\n{text}"
 
 
 def _quality(facts: CardFacts) -> str:
@@ -188,7 +189,7 @@ def _quality(facts: CardFacts) -> str:
         "## How good it is",
         f"On the test split it is right about **{overall.accuracy:.1%}** of {overall.n:,} texts"
         f" ({overall.positives / overall.n:.0%} of them positive).",
-        _metrics_table("Slice", facts.metrics),
+        metrics_table("Slice", facts.metrics),
         _weakest(facts.metrics, overall),
         _against_baselines(facts, overall),
     ]
@@ -215,7 +216,7 @@ def _against_baselines(facts: CardFacts, overall: Metrics) -> str:
         )
     else:
         verdict = f"**It does not beat the baseline `{best}`: do not use it.**"
-    return f"{verdict}\n\n{_metrics_table('Baseline', facts.baselines)}"
+    return f"{verdict}\n\n{metrics_table('Baseline', facts.baselines)}"
 
 
 def _calibration(overall: Metrics) -> str:
@@ -277,7 +278,8 @@ def _overall(facts: CardFacts) -> Metrics:
     return facts.metrics.get("test") or next(iter(facts.metrics.values()))
 
 
-def _metrics_table(first: str, metrics: Mapping[str, Metrics]) -> str:
+def metrics_table(first: str, metrics: Mapping[str, Metrics]) -> str:
+    """Metrics by name as a Markdown table; `first` is the head of the column of names."""
     header = (first, "Texts", "Positive", "Accuracy", "F1", "ROC AUC", "Log loss", "ECE")
     rows = [
         (
@@ -292,7 +294,7 @@ def _metrics_table(first: str, metrics: Mapping[str, Metrics]) -> str:
         )
         for name, each in metrics.items()
     ]
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _parameters(parameters: Mapping[str, Parameter]) -> str:
@@ -300,7 +302,7 @@ def _parameters(parameters: Mapping[str, Parameter]) -> str:
     return ", ".join(pairs) or "defaults"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; a bar inside a cell is escaped."""
     lines = [header, ["---"] * len(header), *rows]
     cells = ([cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)

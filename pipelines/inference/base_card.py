@@ -1,0 +1,154 @@
+"""The base model's card: what it is, what it learnt from, how good it is, and where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from pipelines.training.base_model import Recipe
+from pipelines.training.evaluation import Metrics
+from pipelines.training.model_card import (
+    LIMITS,
+    DataFacts,
+    metrics_table,
+    table,
+    training_data,
+)
+
+EVERYDAY: Final = "everyday"
+
+
+class BaseFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the card states."""
+
+    sha256: str
+    size: int
+    kept: int
+    """Number of weights."""
+    recipe: Recipe
+    data: list[DataFacts]
+    metrics: dict[str, Metrics]
+    """By slice; those of the everyday texts have names that begin with `EVERYDAY`."""
+    left_out: dict[str, Metrics]
+    """By data set, of models that were fitted without it."""
+    lexicon: dict[str, Metrics]
+    """VADER's, by data set, and on the everyday texts."""
+
+
+def base_card(facts: BaseFacts) -> str:
+    """The card as Markdown."""
+    sections = [
+        "# The base model",
+        _INTRODUCTION,
+        _what_it_is(facts),
+        training_data(facts.data),
+        _quality(facts),
+        _elsewhere(facts),
+        _everyday(facts),
+        _CHOICE,
+        f"## Limits\n\n{LIMITS}",
+        _LICENCE,
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _what_it_is(facts: BaseFacts) -> str:
+    recipe, vectorizer = facts.recipe, facts.recipe.vectorizer
+    rows = [
+        ("Task", "binary sentiment of English texts: NEGATIVE or POSITIVE"),
+        ("Kind", "support vector machine on naive Bayes log-count ratios, one weight a bucket"),
+        ("Features", f"presence of word n-grams up to {vectorizer.ngram_max}, hashed"),
+        ("Buckets", f"2^{vectorizer.bits}; {facts.kept:,} have a weight, of eight bits"),
+        ("Size", f"{facts.size:,} bytes"),
+        ("SHA-256", f"`{facts.sha256}`"),
+        ("Parameters", ", ".join(f"`{key}={value:g}`" for key, value in _numbers(recipe).items())),
+        ("Threshold", "POSITIVE from a probability of 0.5"),
+    ]
+    return "## What it is\n\n" + table(("Property", "Value"), rows)
+
+
+def _numbers(recipe: Recipe) -> dict[str, float]:
+    values = msgspec.structs.asdict(recipe)
+    return {key: value for key, value in values.items() if isinstance(value, int | float)}
+
+
+def _quality(facts: BaseFacts) -> str:
+    own = {k: v for k, v in facts.metrics.items() if not k.startswith(EVERYDAY)}
+    return (
+        "## On texts like those it learnt from\n\n"
+        "The test splits of its data sets (`test` is all of them), and slices of them:\n\n"
+        + metrics_table("Slice", own)
+    )
+
+
+def _elsewhere(facts: BaseFacts) -> str:
+    rows = [
+        (
+            name,
+            f"{metrics.n:,}",
+            f"{metrics.positives / metrics.n:.0%}",
+            f"{metrics.accuracy:.1%}",
+            f"{facts.lexicon[name].accuracy:.1%}",
+            _area(metrics),
+            _area(facts.lexicon[name]),
+        )
+        for name, metrics in facts.left_out.items()
+    ]
+    header = ("Left out", "Texts", "Positive", "Accuracy", "VADER", "ROC AUC", "VADER")
+    return (
+        "## On texts from elsewhere\n\n"
+        "Each data set was left out in turn: the same recipe was fitted on the others alone, and "
+        "tested on the test split of the one it had not seen. VADER is the lexicon with its rules, "
+        "on the same texts. The model in this folder has seen all data sets, so it knows more than "
+        "any of these.\n\n" + table(header, rows)
+    )
+
+
+def _area(metrics: Metrics) -> str:
+    return "not defined" if metrics.roc_auc is None else f"{metrics.roc_auc:.3f}"
+
+
+def _everyday(facts: BaseFacts) -> str:
+    own = {k: v for k, v in facts.metrics.items() if k.startswith(EVERYDAY)}
+    last_look = f"{EVERYDAY}, last look"
+    return (
+        "## On everyday texts of one sentence\n\n"
+        "240 opinions on products, restaurants, films and life, written by hand for this purpose "
+        "(`pipelines/training/everyday.csv`), half of them positive; nothing is trained on them. "
+        "One half was looked at while parameters were chosen; the other, `last look`, was not. "
+        f"VADER is right about {facts.lexicon[EVERYDAY].accuracy:.1%} of all, and "
+        f"{facts.lexicon[last_look].accuracy:.1%} of those for the last look.\n\n"
+        + metrics_table("Texts", own)
+    )
+
+
+def summary(metrics: Mapping[str, Metrics]) -> str:
+    """One line for people: accuracy on the test splits and on everyday texts."""
+    return (
+        f"{metrics['test'].accuracy:.1%} accuracy on test texts, "
+        f"{metrics[EVERYDAY].accuracy:.1%} on everyday texts"
+    )
+
+
+_INTRODUCTION: Final = """\
+It comes with OpinionLens and answers until a model of one's own is active; commands call it
+`base`. It is a first opinion on English texts of any kind. A model that is trained on texts like
+yours is better on them: `olens tune`.
+
+This folder is made by `make base-model`, which needs the real data sets. It holds weights only, no
+text of the data sets and no word of the lexicon."""
+
+_CHOICE: Final = """\
+## How it was chosen
+
+TO BE WRITTEN"""
+
+_LICENCE: Final = """\
+## Licence
+
+OpinionLens is under the Apache License 2.0. The weights were learnt from the data sets above; check
+their terms before you pass the model on. While it was trained, and only then, the words of VADER's
+lexicon and its rules were used (package vaderSentiment, MIT License; C.J. Hutto and E. Gilbert,
+2014: VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text, ICWSM)."""
