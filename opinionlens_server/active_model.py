@@ -131,6 +131,9 @@ class ActiveModel:
         info = answering_model(self.cache)
         if info is None:
             raise NoActiveModelError(_what_to_do(self.cache))
+        if info.path.parent == self.cache.folder:
+            # A disk may have changed a file since it was activated; weights do not show that.
+            self.cache.verify(info.id)
         return self._load(info)
 
     def _load(self, info: CachedModel) -> LoadedModel:

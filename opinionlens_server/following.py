@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from io import FileIO
 from typing import Final, NamedTuple
 
 import msgspec
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from opinionlens_server.active_model import ActiveModel
 from opinionlens_server.metrics import Metrics
@@ -57,6 +61,28 @@ def parse_follow(follow: str) -> Target | None:
     return Target(name, alias) if follow else None
 
 
+class FollowCollector(Collector):
+    """What Prometheus is told about following."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+
+    def collect(self) -> Iterator[Metric]:
+        """One family after the other."""
+        status = self._follower.status()
+        yield GaugeMetricFamily(
+            "opinionlens_following_ok",
+            "Whether the model that the followed alias points to is the active one",
+            value=float(status.checked is not None and status.problem is None),
+        )
+        if status.checked is not None:
+            yield GaugeMetricFamily(
+                "opinionlens_following_checked_timestamp_seconds",
+                "When the registry was last looked at",
+                value=status.checked.timestamp(),
+            )
+
+
 class Follower:
     """Fetches and activates the version that the alias points to.
 
@@ -90,6 +116,7 @@ class Follower:
         self._refused: tuple[str, str | None] | None = None
         self._problem: str | None = None
         self._lock: FileIO | None = None
+        metrics.tell(FollowCollector(self))
 
     async def watch(self) -> None:
         """Look at the registry again and again, in one worker, until cancelled."""

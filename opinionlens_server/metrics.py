@@ -63,7 +63,7 @@ class Metrics:
     def __init__(self, active_model: ActiveModel) -> None:
         registry = CollectorRegistry()
         self._own = registry
-        self._models = ModelCollector(active_model)
+        self._facts: list[Collector] = [ModelCollector(active_model)]
         self._folder = os.environ.get(FOLDER_VARIABLE)
         self._requests = Counter(
             "http_requests",
@@ -114,6 +114,10 @@ class Metrics:
         }
         self._routes: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
+    def tell(self, facts: Collector) -> None:
+        """Add facts that are the same whichever worker is asked."""
+        self._facts.append(facts)
+
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answered request; `route` is a template such as ``/api/v1/models/{id}``."""
         key = method, route, status
@@ -155,7 +159,8 @@ class Metrics:
         """All of it, in the text format of Prometheus."""
         registry = CollectorRegistry()
         registry.register(_Families(self._all_workers()))
-        registry.register(self._models)
+        for facts in self._facts:
+            registry.register(facts)
         return generate_latest(registry)
 
     def render_inference(self) -> bytes:
