@@ -1,0 +1,184 @@
+"""Features on disk: used where they fit, made anew where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from pipelines.datasets.preparing import preprocess
+from pipelines.errors import DataError
+from pipelines.params import Params, Vectorizer
+from pipelines.settings import Settings
+from pipelines.text.vectorizer import HashedNgramVectorizer
+from pipelines.training import features
+from pipelines.training.features import SPLITS, load_counts, vectorize
+from tests.unit.datasets.project import Project, csv_of, rows_of
+
+SMALL = Vectorizer(ngram_max=2, bits=12)
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project with two data sets, prepared."""
+    monkeypatch.setenv("OLENS_ROOT", str(tmp_path))
+    project = Project(tmp_path)
+    project.declare(one={"path": "one.csv"}, two={"path": "two.csv"})
+    project.write(csv_of(rows_of(150)), "one.csv")
+    project.write(csv_of(rows_of(100, prefix="another")), "two.csv")
+    preprocess(project.settings, project.params)
+    return project
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many texts each call of the vectorizer counted."""
+    calls: list[int] = []
+    transform = HashedNgramVectorizer.transform
+
+    def recording(self: HashedNgramVectorizer, X: object) -> sp.csr_matrix:
+        found = transform(self, X)
+        calls.append(found.shape[0])
+        return found
+
+    monkeypatch.setattr(HashedNgramVectorizer, "transform", recording)
+    return calls
+
+
+def small(params: Params) -> Params:
+    return msgspec.structs.replace(params, vectorizer=SMALL)
+
+
+def load(project: Project, vectorizer: Vectorizer = SMALL) -> features.Labelled:
+    return load_counts(project.settings, project.params, "train", ["one", "two"], vectorizer)
+
+
+def test_writes_one_folder_for_each_data_set(prepared: Project) -> None:
+    told: list[str] = []
+    done = vectorize(
+        prepared.settings, small(prepared.params), on_dataset=lambda name, _: told.append(name)
+    )
+    assert list(done) == told == ["one", "two"]
+    for name, described in done.items():
+        folder = prepared.settings.paths.features / name
+        assert {path.stem for path in folder.glob("*.npz")} == set(SPLITS)
+        for split in SPLITS:
+            counts = sp.load_npz(folder / f"{split}.npz")
+            assert counts.shape == (described.rows[split], 2**12)
+            assert counts.nnz == described.entries[split]
+
+
+def test_only_the_data_sets_that_were_named(prepared: Project) -> None:
+    vectorize(prepared.settings, small(prepared.params), ["two"])
+    assert [path.name for path in prepared.settings.paths.features.iterdir()] == ["two"]
+
+
+def test_what_is_loaded_from_disk_is_what_would_be_counted(
+    prepared: Project, counted: list[int]
+) -> None:
+    fresh = load(prepared)
+    vectorize(prepared.settings, small(prepared.params))
+    counted.clear()
+    stored = load(prepared)
+    assert counted == []
+    assert (stored.counts != fresh.counts).nnz == 0
+    assert stored.counts.dtype == np.float32
+    np.testing.assert_array_equal(stored.labels, fresh.labels)
+    assert set(stored.labels) == {0, 1}
+
+
+def new_texts(project: Project, settings: Settings) -> None:
+    project.write(csv_of([*rows_of(150), *rows_of(30, prefix="new")]), "one.csv")
+    preprocess(settings, project.params, ["one"])
+
+
+def truncated(project: Project, settings: Settings) -> None:
+    path = settings.paths.features / "one" / "train.npz"
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def emptied(project: Project, settings: Settings) -> None:
+    (settings.paths.features / "one" / "train.npz").write_bytes(b"")
+
+
+def missing(project: Project, settings: Settings) -> None:
+    (settings.paths.features / "one" / "train.npz").unlink()
+
+
+def another_matrix(project: Project, settings: Settings) -> None:
+    sp.save_npz(settings.paths.features / "one" / "train.npz", sp.eye_array(3, format="csr"))
+
+
+def another_archive(project: Project, settings: Settings) -> None:
+    np.savez(settings.paths.features / "one" / "train.npz", a=np.zeros(3))
+
+
+def no_description(project: Project, settings: Settings) -> None:
+    (settings.paths.features / "one" / "vectorizer.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [new_texts, truncated, emptied, missing, another_matrix, another_archive, no_description],
+)
+def test_features_that_do_not_fit_are_counted_anew(
+    prepared: Project, counted: list[int], damage: Callable[[Project, Settings], None]
+) -> None:
+    vectorize(prepared.settings, small(prepared.params))
+    damage(prepared, prepared.settings)
+    counted.clear()
+    found = load(prepared)
+    assert len(counted) == 1
+    assert found.counts.shape[0] == found.labels.size
+
+
+def test_another_vectorizer_counts_anew(prepared: Project, counted: list[int]) -> None:
+    vectorize(prepared.settings, small(prepared.params))
+    counted.clear()
+    found = load(prepared, Vectorizer(ngram_max=1, bits=13))
+    assert len(counted) == 2
+    assert found.counts.shape[1] == 2**13
+
+
+def test_huge_counts_are_capped_at_what_16_bits_hold(prepared: Project) -> None:
+    rows = rows_of(150)
+    prepared.write(csv_of([(f"{text} {'so ' * 70_000}", label) for text, label in rows[:3]] + rows))
+    prepared.declare(one={"path": "reviews.csv"})
+    preprocess(prepared.settings, prepared.params)
+    vectorize(prepared.settings, small(prepared.params))
+    folder = prepared.settings.paths.features / "one"
+    highest = max(sp.load_npz(folder / f"{split}.npz").data.max() for split in SPLITS)
+    assert highest == 65_535
+
+
+def test_an_unknown_data_set(prepared: Project) -> None:
+    with pytest.raises(DataError, match="no data set 'three'"):
+        vectorize(prepared.settings, prepared.params, ["three"])
+
+
+def test_data_that_are_not_prepared(prepared: Project) -> None:
+    (prepared.prepared / "two" / "val.parquet").unlink()
+    with pytest.raises(DataError, match="olens preprocess two"):
+        vectorize(prepared.settings, small(prepared.params))
+    assert not (prepared.settings.paths.features / "two").exists()
+
+
+def test_a_failure_leaves_the_features_of_before(
+    prepared: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectorize(prepared.settings, small(prepared.params))
+    folder = prepared.settings.paths.features / "one"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scipy.sparse.save_npz", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        vectorize(prepared.settings, prepared.params)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["one", "two"]
