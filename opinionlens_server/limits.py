@@ -78,7 +78,7 @@ async def limit_rate(request: Request[Any, Any, State]) -> None:
     if limiter is None:
         return
     client = request.scope["client"]
-    if (wait := limiter.take(_network(client[0]) if client else "")) > 0:
+    if (wait := limiter.take(network(client[0]) if client else "")) > 0:
         seconds = math.ceil(wait)
         raise TooManyRequestsException(
             f"Too many requests. Try again in {seconds} second{'s' if seconds > 1 else ''}, or "
@@ -87,7 +87,7 @@ async def limit_rate(request: Request[Any, Any, State]) -> None:
         )
 
 
-def _network(host: str) -> str:
+def network(host: str) -> str:
     """Whom an address belongs to: of IPv6, every customer has a whole network of 64 bits."""
     if ":" not in host:
         return host

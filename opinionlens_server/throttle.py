@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from typing import Final
 
 from litestar.exceptions import TooManyRequestsException
 
+from opinionlens_server.limits import network
 from opinionlens_server.state import SharedState
 
 FAILURES: Final = 5
@@ -57,16 +57,3 @@ class Throttle:
         """Forget the failures of a client that was right in the end."""
         with self._state.database() as database:
             database.execute("DELETE FROM failures WHERE client = ?", (network(client),))
-
-
-def network(client: str) -> str:
-    """What counts as one client: an IPv4 address, or the /64 that an IPv6 subscriber owns."""
-    try:
-        address = ipaddress.ip_address(client.partition("%")[0])
-    except ValueError:
-        return client
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)

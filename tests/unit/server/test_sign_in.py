@@ -21,7 +21,7 @@ from opinionlens_server.access import Access
 from opinionlens_server.app import create_app
 from opinionlens_server.sessions import SESSION_COOKIE
 from opinionlens_server.state import LINK_SECONDS, LINKS, SharedState
-from opinionlens_server.throttle import Throttle, network
+from opinionlens_server.throttle import Throttle
 from pipelines.settings import MLflow, Serving, Settings
 from tests.unit.server.conftest import Install, load_counting_scorer
 
@@ -223,19 +223,6 @@ class TestThrottling:
         throttled.check("2001:db8:0:1::1")
         with pytest.raises(Exception, match="Too many"):
             throttled.check("2001:db8::ffff")
-
-    @pytest.mark.parametrize(
-        ("address", "counted"),
-        [
-            ("192.0.2.7", "192.0.2.7"),
-            ("::ffff:192.0.2.7", "192.0.2.7"),
-            ("2001:db8::7", "2001:db8::/64"),
-            ("fe80::1%eth0", "fe80::/64"),
-            ("testclient", "testclient"),
-        ],
-    )
-    def test_what_counts_as_one_client(self, address: str, counted: str) -> None:
-        assert network(address) == counted
 
 
 class TestLink:
