@@ -14,7 +14,9 @@ and ``a < b`` are text. Entities are those of HTML 4 and numeric ones, with thei
 from __future__ import annotations
 
 import html.entities
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -38,6 +40,8 @@ _EXCLAMATION: Final = 33
 _PASSES: Final = 4
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _LONGEST_ENTITY: Final = 10
+
+_ROWS_PER_TASK: Final = 4096
 
 _FNV_OFFSET: Final = np.uint64(0xCBF29CE484222325)
 _FNV_PRIME: Final = np.uint64(0x100000001B3)
@@ -74,12 +78,30 @@ def normalise_column(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
     offsets = np.frombuffer(offset_buffer, dtype=np.int64)
     offsets = offsets[arrow.offset : arrow.offset + len(arrow) + 1]
     data = np.frombuffer(data_buffer or b"", dtype=np.uint8)[offsets[0] : offsets[-1]].copy()
-    ends, digests = _normalise_all(data, offsets - offsets[0])
+    packed, ends, digests = _normalise_all(data, offsets - offsets[0])
     normalised = pa.LargeStringArray.from_buffers(
-        len(arrow), pa.py_buffer(ends), pa.py_buffer(data[: ends[-1]])
+        len(arrow), pa.py_buffer(ends), pa.py_buffer(packed)
     )
     series = pl.Series(texts.name, pl.from_arrow(normalised))
     return series, pl.Series("digest", digests)
+
+
+def _normalise_all(
+    data: NDArray[np.uint8], offsets: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint64]]:
+    """Normalise all texts of `data`, which is overwritten; returns bytes, offsets and digests."""
+    n = offsets.size - 1
+    sizes = np.zeros(n + 1, dtype=np.int64)
+    digests = np.empty(n, dtype=np.uint64)
+
+    def normalise_rows(start: int) -> NDArray[np.uint8]:
+        rows = (start, min(n, start + _ROWS_PER_TASK))
+        end = _normalise_rows(data, offsets, rows, sizes[1:], digests)
+        return data[offsets[start] : end]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = list(pool.map(normalise_rows, range(0, n, _ROWS_PER_TASK)))
+    return np.concatenate(parts), np.cumsum(sizes), digests
 
 
 def _entity_table() -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
@@ -160,24 +182,28 @@ def mix(value: np.uint64) -> np.uint64:
 
 
 @njit(cache=True, nogil=True)
-def _normalise_all(
-    data: NDArray[np.uint8], offsets: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """Normalise and pack all texts of `data` in place; returns the new offsets and the digests."""
-    n = offsets.size - 1
-    ends = np.zeros(n + 1, dtype=np.int64)
-    digests = np.empty(n, dtype=np.uint64)
+def _normalise_rows(
+    data: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    rows: tuple[int, int],
+    sizes: NDArray[np.int64],
+    digests: NDArray[np.uint64],
+) -> int:
+    """Normalise the texts ``rows[0]`` to ``rows[1]`` of `data` in place and pack them.
+
+    Fills in their sizes and digests. Returns where in `data` they end; they begin where they did.
+    """
     nothing = np.empty(0, dtype=np.int64)
-    at = 0
-    for row in range(n):
+    at = offsets[rows[0]]
+    for row in range(rows[0], rows[1]):
         start = offsets[row]
         stop = normalise_bytes(data, start, offsets[row + 1], nothing, nothing)
         digests[row] = hash_bytes(data, start, stop)
+        sizes[row] = stop - start
         for i in range(start, stop):
             data[at] = data[i]
             at += 1
-        ends[row + 1] = at
-    return ends, digests
+    return at
 
 
 @njit(cache=True, nogil=True)
@@ -209,12 +235,24 @@ def _pass(
                     last[write] = pending_last
                 write += 1
             pending = False
-            buffer[write] = byte
             if tracked:
+                buffer[write] = byte
                 first[write] = first[read]
                 last[write] = last[read]
-            write += 1
-            read += 1
+                write += 1
+                read += 1
+                continue
+            # What needs no decision goes in one run: plain bytes and single spaces between them.
+            while True:
+                buffer[write] = buffer[read]
+                write += 1
+                read += 1
+                if read >= stop:
+                    break
+                if not _PLAIN[buffer[read]] and not (
+                    buffer[read] == _SPACE and read + 1 < stop and _PLAIN[buffer[read + 1]]
+                ):
+                    break
             continue
         step = 1
         code: int | np.int64 = np.int64(-1)

