@@ -79,7 +79,7 @@ def _threads(settings: Settings) -> Finding:
 
 
 def _data(settings: Settings) -> Finding:
-    from pipelines.datasets.reading import find_source
+    from pipelines.datasets.sources import find_source
     from pipelines.params import load_params
 
     params = load_params(settings.root)

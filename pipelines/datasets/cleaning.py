@@ -7,14 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pipelines.datasets.reading import (
-    POSITIVE,
-    Source,
-    UnknownLabels,
-    canonical_label,
-    read_batches,
-    undeclared,
-)
+from pipelines.datasets.labels import POSITIVE, UnknownLabels, canonical_label, undeclared
+from pipelines.datasets.reading import read_batches
+from pipelines.datasets.sources import Source
 from pipelines.errors import MissingExtraError
 
 if TYPE_CHECKING:

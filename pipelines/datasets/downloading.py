@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pipelines.datasets.reading import Source, check_columns, find_source
+from pipelines.datasets.reading import check_columns
 from pipelines.datasets.reports import fingerprint
+from pipelines.datasets.sources import Source, find_source
 from pipelines.datasets.writing import explained
 from pipelines.errors import DataError, MissingExtraError
 

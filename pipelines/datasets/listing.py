@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pipelines.datasets.reading import NEGATIVE, POSITIVE, Source, find_source, read_batches
+from pipelines.datasets.labels import NEGATIVE, POSITIVE
+from pipelines.datasets.reading import read_batches
 from pipelines.datasets.reports import DatasetReport, Origin, read_report
+from pipelines.datasets.sources import Source, find_source
 from pipelines.errors import DataError
 
 if TYPE_CHECKING:

@@ -6,12 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.datasets.reading import (
-    canonical_label,
-    check_names,
-    find_source,
-    read_labelled,
-)
+from pipelines.datasets.labels import canonical_label
 from pipelines.datasets.reports import (
     DatasetReport,
     SliceReport,
@@ -19,6 +14,7 @@ from pipelines.datasets.reports import (
     fingerprint,
     read_report,
 )
+from pipelines.datasets.sources import check_names, find_source
 from pipelines.datasets.splitting import SplitName
 from pipelines.errors import DataError
 from pipelines.params import Dataset
@@ -28,15 +24,6 @@ if TYPE_CHECKING:
 
     from pipelines.params import Params
     from pipelines.settings import Settings
-
-__all__ = [
-    "declaration_for_file",
-    "load_report",
-    "load_slices",
-    "load_split",
-    "read_labelled",
-    "stale",
-]
 
 
 def load_split(

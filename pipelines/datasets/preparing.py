@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pipelines.datasets.cleaning import Progress, Tally, clean
-from pipelines.datasets.reading import Source, check_file, check_names, find_source
 from pipelines.datasets.reports import (
     ClassCounts,
     DatasetReport,
@@ -19,6 +18,7 @@ from pipelines.datasets.reports import (
     write_report,
 )
 from pipelines.datasets.slicing import RESERVED, prepare_slices
+from pipelines.datasets.sources import Source, check_file, check_names, find_source
 from pipelines.datasets.splitting import SPLITS, assign_splits
 from pipelines.datasets.writing import replaced_folder
 from pipelines.errors import DataError

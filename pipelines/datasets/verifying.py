@@ -9,19 +9,16 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pipelines.datasets.cleaning import Progress, Tally, clean
-from pipelines.datasets.preparing import check_usable
-from pipelines.datasets.reading import (
-    Source,
+from pipelines.datasets.encodings import (
     bad_bytes,
-    check_columns,
-    check_file,
-    check_names,
     encoding_error,
-    find_source,
     repairs_encoding,
     starts_with_bom,
 )
+from pipelines.datasets.preparing import check_usable
+from pipelines.datasets.reading import check_columns
 from pipelines.datasets.reports import class_counts
+from pipelines.datasets.sources import Source, check_file, check_names, find_source
 from pipelines.errors import DataError
 
 if TYPE_CHECKING:

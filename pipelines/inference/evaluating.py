@@ -11,12 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.datasets.loading import (
-    declaration_for_file,
-    load_slices,
-    load_split,
-    read_labelled,
-)
+from pipelines.datasets.loading import declaration_for_file, load_slices, load_split
+from pipelines.datasets.reading import read_labelled
 from pipelines.inference.opening import OpenedModel, open_model
 from pipelines.params import Params
 from pipelines.settings import Settings

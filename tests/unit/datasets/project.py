@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import polars as pl
+import pytest
 import yaml
 
-from pipelines.datasets.reading import Source
+from pipelines.datasets.reading import read_batches, read_labelled
+from pipelines.datasets.sources import Source
+from pipelines.errors import DataError
 from pipelines.params import Dataset, Params, load_params
 from pipelines.settings import Settings, load_settings
 
@@ -79,3 +84,30 @@ def source_of(path: Path, **changes: object) -> Source:
     import msgspec
 
     return Source(path, msgspec.convert({**DECLARATION, **changes}, Dataset), "reviews")
+
+
+def read(path: Path, **changes: object) -> pl.DataFrame:
+    """`read_labelled` of a file that is declared in the usual way, with changes."""
+    return read_labelled(path, source_of(path, **changes).declaration)
+
+
+def fault(path: Path, **changes: object) -> str:
+    """What is said when it cannot be read."""
+    with pytest.raises(DataError) as error:
+        list(read_batches(source_of(path, **changes)))
+    return str(error.value)
+
+
+def write_as(ending: str, frame: pl.DataFrame, folder: Path) -> Path:
+    """Write `frame` into a file with that ending, in the format that the ending means."""
+    path = folder / f"file{ending}"
+    plain = folder / ("plain" + ending.removesuffix(".gz"))
+    if ending.startswith(".parquet"):
+        frame.write_parquet(plain)
+    elif ending.startswith((".jsonl", ".ndjson")):
+        frame.write_ndjson(plain)
+    else:
+        frame.write_csv(plain, separator="\t" if ending.startswith(".tsv") else ",")
+    content = plain.read_bytes()
+    path.write_bytes(gzip.compress(content) if ending.endswith(".gz") else content)
+    return path

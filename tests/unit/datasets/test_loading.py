@@ -11,10 +11,10 @@ from pipelines.datasets.loading import (
     load_report,
     load_slices,
     load_split,
-    read_labelled,
     stale,
 )
 from pipelines.datasets.preparing import preprocess
+from pipelines.datasets.reading import read_labelled
 from pipelines.datasets.splitting import SplitName
 from pipelines.errors import DataError
 from pipelines.params import Split

@@ -3,52 +3,19 @@
 from __future__ import annotations
 
 import gzip
-import io
 from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipelines.datasets import reading
-from pipelines.datasets.reading import (
-    bad_bytes,
-    check_columns,
-    line_numbers,
-    read_batches,
-    read_labelled,
-)
+from pipelines.datasets.lines import line_numbers
 from pipelines.errors import DataError
-from tests.unit.datasets.project import source_of
+from tests.unit.datasets.project import fault, read, source_of, write_as
 
 TEXTS = ['plain "quoted", comma', "two\nlines", "naïve café 😀", "tab\there"]
 LABELS = ["neg", " POS ", "Neg", "pos"]
 CODES = [0, 1, 0, 1]
-
-
-def read(path: Path, **changes: object) -> pl.DataFrame:
-    return read_labelled(path, source_of(path, **changes).declaration)
-
-
-def fault(path: Path, **changes: object) -> str:
-    with pytest.raises(DataError) as error:
-        list(read_batches(source_of(path, **changes)))
-    return str(error.value)
-
-
-def write_as(ending: str, frame: pl.DataFrame, folder: Path) -> Path:
-    path = folder / f"file{ending}"
-    plain = folder / ("plain" + ending.removesuffix(".gz"))
-    if ending.startswith(".parquet"):
-        frame.write_parquet(plain)
-    elif ending.startswith((".jsonl", ".ndjson")):
-        frame.write_ndjson(plain)
-    else:
-        frame.write_csv(plain, separator="\t" if ending.startswith(".tsv") else ",")
-    content = plain.read_bytes()
-    path.write_bytes(gzip.compress(content) if ending.endswith(".gz") else content)
-    return path
 
 
 @pytest.mark.parametrize(
@@ -95,85 +62,6 @@ def test_booleans_are_labels(tmp_path: Path) -> None:
         path = write_as(ending, frame, tmp_path)
         found = read(path, labels={"negative": ["False"], "positive": ["True"]})
         assert found["label"].to_list() == [1, 0]
-
-
-@pytest.mark.parametrize("ending", [".csv", ".jsonl"])
-def test_a_byte_order_mark_is_skipped(ending: str, tmp_path: Path) -> None:
-    path = write_as(ending, pl.DataFrame({"text": ["a"], "label": ["pos"]}), tmp_path)
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-
-    assert read(path).rows() == [("a", 1)]
-    assert check_columns(source_of(path)) == ["text", "label"]
-
-
-@pytest.mark.parametrize(
-    "encoding", ["latin-1", "cp1252", "utf-16", "utf-16-be", "UTF-8", "utf_8_sig"]
-)
-def test_other_encodings_are_read_when_declared(encoding: str, tmp_path: Path) -> None:
-    path = tmp_path / "file.csv"
-    path.write_bytes("text,label\ncafé,pos\n".encode(encoding))
-
-    assert read(path, encoding=encoding).rows() == [("café", 1)]
-
-
-def test_broken_utf8_can_be_repaired(tmp_path: Path) -> None:
-    path = tmp_path / "file.csv"
-    path.write_bytes(b"text,label\ncaf\xe9,pos\n")
-
-    assert read(path, encoding="utf-8-replace").rows() == [("caf\ufffd", 1)]
-
-
-def test_broken_utf8_is_an_error_that_says_where_and_what_to_do(tmp_path: Path) -> None:
-    path = tmp_path / "file.csv"
-    path.write_bytes(b"text,label\ngood,pos\ncaf\xe9,pos\n")
-
-    message = fault(path)
-
-    assert "byte 0xE9 at offset 23 (line 3) is not valid utf-8" in message
-    assert "encoding: latin-1" in message
-    assert "encoding: utf-8-replace" in message
-    assert "datasets.reviews in conf/params.yaml" in message
-
-
-def test_utf16_that_is_declared_as_utf8_is_recognised(tmp_path: Path) -> None:
-    path = tmp_path / "file.csv"
-    path.write_bytes("text,label\na,pos\n".encode("utf-16"))
-
-    assert "encoding: utf-16" in fault(path)
-
-
-def test_utf16_without_its_mark_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "file.csv"
-    path.write_bytes(b"text,label\na,pos\n")
-
-    assert "not valid utf-16" in fault(path, encoding="utf-16")
-
-
-@given(st.lists(st.one_of(st.binary(max_size=4), st.text(max_size=3).map(str.encode))))
-def test_bad_bytes_are_those_that_python_finds(parts: list[bytes]) -> None:
-    content = b"x" + b"".join(parts)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "_CHUNK_BYTES", 3)
-        patch.setattr(reading, "_open", lambda path: io.BytesIO(content))
-        found = list(bad_bytes(source_of(Path("file.csv"))))
-
-    repaired = content.decode("utf-8", "replace").count("\ufffd")
-    assert len(found) == repaired - content.count("\ufffd".encode())
-    if found:
-        with pytest.raises(UnicodeDecodeError) as error:
-            content.decode()
-        assert found[0].offset == error.value.start
-        assert found[0].value == content[error.value.start]
-        assert found[0].line == 1 + content[: error.value.start].count(b"\n")
-    assert [bad.offset for bad in found] == sorted({bad.offset for bad in found})
-
-
-def test_an_unknown_encoding_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "file.csv"
-    path.write_text("text,label\na,pos\n")
-
-    assert "there is no such encoding" in fault(path, encoding="klingon")
-    assert "there is no such encoding" in fault(path, encoding="base64")
 
 
 def test_a_missing_file_says_how_to_get_it(tmp_path: Path) -> None:
@@ -333,21 +221,6 @@ def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
         path.write_text(content)
         with pytest.raises(DataError, match="no row with a text and a label"):
             read(path)
-
-
-def test_temporary_copies_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(folder))
-    path = tmp_path / "file.csv"
-    path.write_bytes("text,label\ncafé,pos\n".encode("latin-1"))
-
-    batches = read_batches(source_of(path, encoding="latin-1"))
-    next(batches)
-    assert list(folder.iterdir())
-    del batches
-
-    assert not list(folder.iterdir())
 
 
 def test_line_numbers_count_header_and_line_breaks(tmp_path: Path) -> None:
