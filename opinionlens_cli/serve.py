@@ -30,6 +30,7 @@ TOKEN_VARIABLE: Final = "OLENS_SERVING__ADMIN_TOKEN"
 HOST_VARIABLE: Final = "OLENS_SERVING__HOST"
 SESSION_VARIABLE: Final = "OLENS_SERVING__SESSION_SECRET"
 FOLDER_VARIABLE: Final = "OLENS_SERVING__STATE_FOLDER"
+PROTOCOL: Final = "opinionlens_server.protocol:OnePacketProtocol"
 METRICS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 LINKS: Final = "links"
@@ -227,6 +228,7 @@ def _run(listening: socket.socket, workers: int, settings: Settings) -> None:
     config = uvicorn.Config(
         APP,
         factory=True,
+        http=PROTOCOL,
         workers=workers,
         log_config=_log_config(settings.log_level),
         # It would hold the texts of GET requests; the application logs requests itself.

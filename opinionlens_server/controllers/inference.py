@@ -9,6 +9,7 @@ from litestar import Controller, get, post
 from litestar.openapi.spec import Example
 from litestar.params import JSONBody, QueryParameter
 
+from opinionlens_server.answers import JSONAnswer
 from opinionlens_server.api_reference import EXAMPLE
 from opinionlens_server.dependencies import JudgeDependency
 from opinionlens_server.documentation import problems
@@ -57,6 +58,7 @@ class InferenceController(Controller):
         status_code=200,
         summary="The verdict on one text",
         responses=PROBLEMS,
+        response_class=JSONAnswer,
         before_request=limit_rate,
     )
     async def predict(self, data: JSONBody[TextBody], request: TextRequest) -> Prediction:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from litestar import Litestar
 
 ECHO: Final = "/api/v1/inference/echo"
+PROTOCOLS: Final = {
+    "ours": "opinionlens_server.protocol:OnePacketProtocol",
+    "fastapi": "httptools",
+}
 PIPELINE_FILE: Final = "pipeline.joblib"
 
 
@@ -89,7 +93,7 @@ def main() -> None:
     uvicorn.run(
         app,
         port=port,
-        http="httptools",
+        http=PROTOCOLS[name],
         loop="uvloop",
         log_level="warning",
         access_log=False,
