@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 FIRST_LOOK: Final = 0.25
 """Share of the train texts a trial is first fitted on; the pruner stops it there if it lags."""
-_UNPRUNED_TRIALS: Final = 4
+_STARTUP_TRIALS: Final = 4
+"""Trials drawn at random and never pruned, before the study learns from what it has seen."""
 _RUN_ATTRIBUTE: Final = "mlflow_run_id"
 _SETUP_ATTRIBUTE: Final = "setup"
 _ERROR_ATTRIBUTE: Final = "error"
@@ -223,7 +224,7 @@ def _open_study(job: Job, plan: Plan) -> Study:
         study_name=name,
         load_if_exists=True,
         direction="maximize",
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=_UNPRUNED_TRIALS),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTUP_TRIALS),
     )
     setup = [job.subject.name, plan.metric, sorted(job.datasets)]
     if study.user_attrs.setdefault(_SETUP_ATTRIBUTE, setup) != setup:
@@ -235,7 +236,9 @@ def _open_study(job: Job, plan: Plan) -> Study:
         # Left by a process that was killed.
         study.tell(trial.number, state=TrialState.FAIL)
     # With the seed alone, a resumed study would begin with the same random trials once more.
-    study.sampler = optuna.samplers.TPESampler(seed=job.params.seed + len(study.trials))
+    study.sampler = optuna.samplers.TPESampler(
+        n_startup_trials=_STARTUP_TRIALS, seed=job.params.seed + len(study.trials)
+    )
     return study
 
 
