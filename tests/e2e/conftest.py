@@ -9,8 +9,11 @@ import pytest
 from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from pipelines.registry.cache import ModelCache
+from tests.e2e.accessibility import axe
 from tests.serving import Service, install_linear, serve
 from tests.support import program
+
+__all__ = ["axe"]
 
 WORDS = {
     "good": 2.0,

@@ -1,0 +1,267 @@
+"""The admin page in a real browser, over a real registry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, StorageState, expect
+
+from pipelines.registry.cache import ModelCache
+from pipelines.registry.registering import register_model
+from tests.e2e.accessibility import violations
+from tests.e2e.test_page import CONTRASTS
+from tests.integration.tracked import log_model, project_settings, save_model
+from tests.serving import Service, install_linear, serve
+
+pytestmark = pytest.mark.browser
+
+SCREENS = [
+    ("light", "light", 1200),
+    ("dark", "dark", 1200),
+    ("phone", "light", 375),
+    ("phone-dark", "dark", 375),
+]
+# Loading a model that is not linear imports scikit-learn.
+SLOW = 30_000
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with two linear models, and a registry with two others."""
+    root = tmp_path_factory.mktemp("project")
+    settings = project_settings(root)
+    save_model(root / "logged")
+    logged, _ = log_model(settings, root / "logged")
+    register_model(settings, "flights", logged)
+    register_model(settings, "shop", logged)
+    register_model(settings, "shop", logged, alias="champion")
+    register_model(settings, "shop", logged)
+    for version in (1, 2, 3):
+        install_linear(root / "models", version, 0.1, {"good": 2.0, "bad": -2.0})
+    ModelCache(root / "models").activate("reviews-v1")
+    return root
+
+
+@pytest.fixture(scope="module")
+def admin(root: Path) -> Iterator[Service]:
+    with serve(root) as service:
+        for text in ("good", "good", "bad", "good and bad"):
+            httpx.post(f"{service.url}/api/v1/inference/predict", json={"text": text})
+        yield service
+
+
+@pytest.fixture(scope="module")
+def signed_in(browser: Browser, admin: Service) -> StorageState:
+    """The cookies of whoever opened the link that was printed."""
+    link = re.search(r"http\S+/admin/link/\S+", admin.log.read_text())
+    assert link
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(link[0])
+    assert page.url == f"{admin.url}/admin"
+    page.goto(link[0])
+    expect(page.get_by_role("alert")).to_contain_text("used already")
+    state = context.storage_state()
+    context.close()
+    return state
+
+
+@pytest.fixture
+def page(browser: Browser, admin: Service, signed_in: StorageState) -> Iterator[Page]:
+    """The page; the test fails on any error in the console and on requests to other hosts."""
+    context = browser.new_context(storage_state=signed_in)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    hosts: set[str] = set()
+    page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+    page.goto(f"{admin.url}/admin")
+    yield page
+    context.close()
+    assert complaints == []
+    assert hosts == {urlsplit(admin.url).netloc}
+
+
+def answering(service: Service) -> str:
+    return str(httpx.get(f"{service.url}/health/ready").json()["model"])
+
+
+def test_models_are_activated_and_removed_in_place(page: Page, admin: Service) -> None:
+    page.get_by_role("button", name="Activate reviews-v2").click()
+    expect(page.get_by_role("status")).to_have_text("reviews-v2 answers now.")
+    expect(page.get_by_role("status")).to_be_in_viewport()
+    expect(page.get_by_role("button", name="Activate reviews-v2")).to_have_count(0)
+    assert answering(admin) == "reviews-v2"
+    expect(page.locator("#service")).to_contain_text("reviews-v2", timeout=SLOW)
+
+    page.get_by_text("Remove… reviews-v3").click()
+    page.get_by_role("button", name="Yes, remove reviews-v3").click()
+    expect(page.get_by_role("status")).to_have_text("reviews-v3 is removed.")
+    expect(page.get_by_text("reviews version 3")).to_have_count(0)
+
+    page.get_by_role("button", name="Activate reviews-v1").click()
+    expect(page.get_by_role("status")).to_have_text("reviews-v1 answers now.")
+
+
+def test_a_model_is_fetched_and_answers(page: Page, admin: Service) -> None:
+    page.get_by_label("Model", exact=True).select_option("shop")
+    version = page.get_by_label("Version of shop")
+    expect(version.get_by_role("option")).to_have_text(
+        ["The champion, or else the newest", "3", "2 (@champion)", "1"]
+    )
+    version.select_option("3")
+    page.get_by_label("Let it answer as soon as it is here").uncheck()
+    page.get_by_role("button", name="Fetch").click()
+    downloads = page.get_by_role("region", name="Downloads")
+    expect(downloads).to_contain_text("shop-v3 is here.", timeout=SLOW)
+    expect(page.get_by_role("button", name="Activate shop-v3")).to_be_visible()
+    assert answering(admin) == "reviews-v1"
+
+    version.select_option("")
+    page.get_by_label("Let it answer as soon as it is here").check()
+    page.get_by_role("button", name="Fetch").click()
+    expect(downloads).to_contain_text("shop-v2 is here and answers.", timeout=SLOW)
+    assert answering(admin) == "shop-v2"
+    page.get_by_role("button", name="Activate reviews-v1").click()
+    expect(page.get_by_role("status")).to_have_text("reviews-v1 answers now.")
+
+
+def test_the_keyboard_suffices(page: Page) -> None:
+    page.get_by_role("button", name="Activate reviews-v2").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("reviews-v2 answers now.")
+
+    remove = page.locator("#remove-reviews-v1")
+    remove.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Yes, remove reviews-v1")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Yes, remove reviews-v1")).to_be_hidden()
+
+    page.get_by_role("button", name="Activate reviews-v1").focus()
+    page.keyboard.press("Space")
+    expect(page.get_by_role("status")).to_have_text("reviews-v1 answers now.")
+
+
+@pytest.fixture
+def plain(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser without JavaScript."""
+    context = browser.new_context(java_script_enabled=False)
+    yield context
+    context.close()
+
+
+def test_without_javascript_everything_works(
+    plain: BrowserContext, admin: Service, artifacts: Path
+) -> None:
+    page = plain.new_page()
+    page.goto(f"{admin.url}/admin")
+    expect(page).to_have_url(f"{admin.url}/sign-in?next=%2Fadmin")
+    page.get_by_label("Admin secret").fill("not the secret")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_have_text("That is not the secret.")
+    page.get_by_label("Admin secret").fill(admin.token)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page).to_have_url(f"{admin.url}/admin")
+
+    # Behind the link "Ask the registry", which is there unless it was asked a moment ago.
+    page.goto(f"{admin.url}/admin?registry=ask")
+    page.get_by_label("Model", exact=True).select_option("shop")
+    page.get_by_role("button", name="Show its versions").click()
+    page.get_by_label("Version of shop").select_option("1")
+    page.get_by_label("Let it answer as soon as it is here").uncheck()
+    page.get_by_role("button", name="Fetch").click()
+    # The page reloads itself until the model is here.
+    expect(page.locator("#fetches")).to_contain_text("shop-v1 is here.", timeout=SLOW)
+    page.screenshot(path=artifacts / "admin-without-javascript.png", full_page=True)
+
+    page.get_by_role("button", name="Activate reviews-v2").click()
+    expect(page.get_by_role("status")).to_have_text("reviews-v2 answers now.")
+    page.get_by_role("button", name="Activate reviews-v1").click()
+    page.get_by_text("Remove… shop-v1").click()
+    page.get_by_role("button", name="Yes, remove shop-v1").click()
+    expect(page.get_by_role("status")).to_have_text("shop-v1 is removed.")
+    assert answering(admin) == "reviews-v1"
+
+    page.get_by_role("button", name="Sign out").click()
+    page.goto(f"{admin.url}/admin")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+@pytest.mark.parametrize(("name", "scheme", "width"), SCREENS)
+def test_it_fits_every_screen_and_reader(
+    browser: Browser,
+    admin: Service,
+    signed_in: StorageState,
+    artifacts: Path,
+    axe: str,
+    name: str,
+    scheme: str,
+    width: int,
+) -> None:
+    context = browser.new_context(
+        color_scheme="dark" if scheme == "dark" else "light",
+        viewport={"width": width, "height": 900},
+        reduced_motion="reduce",
+        storage_state=signed_in,
+    )
+    page = context.new_page()
+    page.goto(f"{admin.url}/admin")
+    expect(page.get_by_label("Model", exact=True)).to_be_visible(timeout=SLOW)
+    page.get_by_text("Remove… reviews-v2").click()
+    page.screenshot(path=artifacts / f"admin-{name}.png", full_page=True)
+    check(page, axe, width)
+
+    context.clear_cookies()
+    page.goto(f"{admin.url}/sign-in")
+    page.get_by_label("Admin secret").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.screenshot(path=artifacts / f"sign-in-{name}.png", full_page=True)
+    check(page, axe, width)
+    context.close()
+
+
+def check(page: Page, axe: str, width: int) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert violations(page, axe) == []
+    assert page.evaluate(CONTRASTS) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_for_everybody_is_for_every_reader(
+    browser: Browser, admin: Service, axe: str, scheme: str
+) -> None:
+    context = browser.new_context(
+        color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce"
+    )
+    page = context.new_page()
+    page.goto(admin.url)
+    assert violations(page, axe) == []
+    page.locator("[data-example]").nth(1).click()
+    expect(page.locator("#result").get_by_role("heading").first).to_be_visible()
+    assert violations(page, axe) == []
+    context.close()
+
+
+def test_a_registry_that_is_down_is_a_message(
+    browser: Browser, root: Path, artifacts: Path
+) -> None:
+    down = {"OLENS_MLFLOW__REGISTRY_URI": "http://127.0.0.1:9", "OLENS_MLFLOW__TIMEOUT": "1"}
+    with serve(root, env=down) as service:
+        link = re.search(r"http\S+/admin/link/\S+", service.log.read_text())
+        assert link
+        page = browser.new_page()
+        page.goto(link[0])
+        expect(page.locator("#registry")).to_contain_text("connection refused", timeout=SLOW)
+        page.screenshot(path=artifacts / "admin-registry-down.png", full_page=True)
+        expect(page.get_by_role("button", name="Activate reviews-v2")).to_be_visible()
+        page.get_by_role("link", name="Ask again").click()
+        expect(page.locator("#registry")).to_contain_text("connection refused", timeout=SLOW)
+        page.close()
