@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from pipelines.connection import Credentials
-    from pipelines.registry.cache import CachedModel
+    from pipelines.registry.entries import CachedModel
 
 
 def fetch(

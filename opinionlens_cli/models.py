@@ -9,7 +9,8 @@ import typer
 from opinionlens_cli.console import JsonOption, err, out, print_json, print_table, warn
 
 if TYPE_CHECKING:
-    from pipelines.registry.cache import CachedModel, ModelCache
+    from pipelines.registry.cache import ModelCache
+    from pipelines.registry.entries import CachedModel
 
 app = typer.Typer(help="List, activate and remove the models of the cache.", no_args_is_help=True)
 

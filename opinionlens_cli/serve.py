@@ -22,7 +22,7 @@ from opinionlens_cli.console import err, warn
 from pipelines.errors import InputError
 
 if TYPE_CHECKING:
-    from pipelines.registry.cache import CachedModel
+    from pipelines.registry.entries import CachedModel
     from pipelines.settings import Settings
 
 APP: Final = "opinionlens_server.app:create_app"

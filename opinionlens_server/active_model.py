@@ -13,7 +13,8 @@ import msgspec
 from pipelines.errors import ModelError, NoActiveModelError, OpinionLensError
 from pipelines.inference.base import answering_model
 from pipelines.inference.scorer import Scorer
-from pipelines.registry.cache import CachedModel, ModelCache
+from pipelines.registry.cache import ModelCache
+from pipelines.registry.entries import CachedModel
 
 POLL_SECONDS: Final = 0.5
 """How often a worker looks whether another model was activated."""

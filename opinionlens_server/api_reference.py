@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from pipelines.registry.cache import CachedModel
+from pipelines.registry.entries import CachedModel
 
 EXAMPLE: Final = "The plot is thin, but the acting is superb."
 TOKEN_VARIABLE: Final = "OLENS_SERVING__ADMIN_TOKEN"

@@ -16,7 +16,7 @@ from opinionlens_server.metrics import Metrics
 from opinionlens_server.state import SharedState, is_running
 from opinionlens_server.threads import in_daemon_thread
 from pipelines.errors import OpinionLensError
-from pipelines.registry.cache import CachedModel
+from pipelines.registry.entries import CachedModel
 from pipelines.settings import Settings
 
 KEPT: Final = 5

@@ -25,7 +25,7 @@ from opinionlens_server.metrics import Metrics
 from opinionlens_server.state import SharedState
 from opinionlens_server.threads import in_daemon_thread
 from pipelines.errors import ModelError, ModelNotFoundError, OpinionLensError
-from pipelines.registry.cache import model_id
+from pipelines.registry.entries import model_id
 from pipelines.registry.versions import RegisteredVersion
 from pipelines.settings import Settings
 

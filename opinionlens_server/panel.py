@@ -12,7 +12,7 @@ from opinionlens_server.fetches import Fetch, Fetches
 from opinionlens_server.following import Follower, FollowStatus
 from opinionlens_server.registry import RegistryListing
 from pipelines.errors import OpinionLensError
-from pipelines.registry.cache import CachedModel
+from pipelines.registry.entries import CachedModel
 from pipelines.registry.versions import RegisteredModel
 
 

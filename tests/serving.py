@@ -18,7 +18,8 @@ import httpx
 import numpy as np
 
 from pipelines.manifest import write_manifest
-from pipelines.registry.cache import CachedModel, ModelCache
+from pipelines.registry.cache import ModelCache
+from pipelines.registry.entries import CachedModel
 from pipelines.registry.versions import RegisteredVersion
 
 START_TIMEOUT = 60.0

@@ -21,7 +21,7 @@ from opinionlens_server.dependencies import (
 from opinionlens_server.fetches import FetchRequest
 from opinionlens_server.guards import require_admin
 from pipelines.errors import InputError, ModelNotFoundError
-from pipelines.registry.cache import CachedModel
+from pipelines.registry.entries import CachedModel
 from pipelines.registry.versions import RegisteredModel
 
 ADMIN: Final[list[Guard]] = [require_admin]

@@ -17,7 +17,8 @@ from pipelines.errors import CorruptModelError
 from pipelines.inference.linear import LinearScorer
 from pipelines.inference.packing import unpack
 from pipelines.inference.scorer import PACKED_FILE
-from pipelines.registry.cache import CachedModel, ModelCache
+from pipelines.registry.cache import ModelCache
+from pipelines.registry.entries import CachedModel
 
 BASE: Final = "base"
 """What commands call it where they expect a MODEL."""

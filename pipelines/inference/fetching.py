@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.registry.cache import CachedModel, ModelCache
+from pipelines.registry.cache import ModelCache
 from pipelines.registry.client import Registry
+from pipelines.registry.entries import CachedModel
 
 if TYPE_CHECKING:
     from pipelines.connection import Credentials

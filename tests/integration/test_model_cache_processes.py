@@ -42,11 +42,11 @@ def slow_prepare(entry):
     prepare(entry)
     step("prepare")
 
-def slow_sync(folder, sync=module._sync_tree):
+def slow_sync(folder, sync=module.sync_tree):
     step("sync")
     sync(folder)
 
-module._sync_tree = slow_sync
+module.sync_tree = slow_sync
 version = RegisteredVersion(
     name="reviews", version=1, created=datetime(2026, 1, 2, tzinfo=UTC), source="test"
 )

@@ -18,8 +18,10 @@ from pipelines.errors import (
     ModelNotFoundError,
     StorageError,
 )
+from pipelines.registry import active as active_module
 from pipelines.registry import cache as cache_module
-from pipelines.registry.cache import ModelCache, model_id
+from pipelines.registry.cache import ModelCache
+from pipelines.registry.entries import model_id
 from pipelines.registry.versions import RegisteredVersion
 from tests.unit.registry.conftest import FILES, download, prepare, write_model
 
@@ -143,7 +145,7 @@ def test_another_model_under_a_cached_name_replaces_it(cache: ModelCache, regist
 
 
 @pytest.mark.parametrize("failure", [Killed(), KeyboardInterrupt(), RuntimeError("lost")])
-@pytest.mark.parametrize("step", ["download", "prepare", "_encode_entry", "_sync_tree", "rename"])
+@pytest.mark.parametrize("step", ["download", "prepare", "encode_entry", "sync_tree", "rename"])
 def test_a_failure_at_any_step_leaves_nothing(
     cache: ModelCache,
     registered: Registered,
@@ -161,7 +163,7 @@ def test_a_failure_at_any_step_leaves_nothing(
     with monkeypatch.context() as patch:
         if step == "rename":
             patch.setattr(Path, "rename", fail)
-        elif step.startswith("_"):
+        elif step in ("encode_entry", "sync_tree"):
             patch.setattr(cache_module, step, fail)
         with pytest.raises(type(failure)):
             cache.install(
@@ -174,7 +176,7 @@ def test_a_failure_at_any_step_leaves_nothing(
     assert cache.install(registered(), download, prepare).id == "reviews-v1"
 
 
-@pytest.mark.parametrize("step", ["_write", "replace"])
+@pytest.mark.parametrize("step", ["write_synced", "replace"])
 def test_a_failed_activation_keeps_the_active_model(
     cache: ModelCache, registered: Registered, monkeypatch: pytest.MonkeyPatch, step: str
 ):
@@ -186,7 +188,7 @@ def test_a_failed_activation_keeps_the_active_model(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(*((Path, step) if step == "replace" else (cache_module, step)), fail)
+        patch.setattr(*((Path, step) if step == "replace" else (active_module, step)), fail)
         with pytest.raises(Killed):
             cache.activate("reviews-v2")
 

@@ -17,7 +17,8 @@ from pipelines.errors import CorruptModelError
 from pipelines.inference.base import FOLDER as BASE_MODEL
 from pipelines.inference.explaining import Explanation, explain_by_occlusion
 from pipelines.manifest import write_manifest
-from pipelines.registry.cache import CachedModel, ModelCache
+from pipelines.registry.cache import ModelCache
+from pipelines.registry.entries import CachedModel
 from pipelines.registry.versions import RegisteredVersion
 from pipelines.settings import Paths, Serving, Settings
 

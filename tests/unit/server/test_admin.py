@@ -21,8 +21,9 @@ from opinionlens_server.registry import RegistryListing
 from opinionlens_server.sessions import CSRF_FIELD, SESSION_COOKIE
 from pipelines import errors
 from pipelines.inference import fetching
-from pipelines.registry.cache import CachedModel, ModelCache
+from pipelines.registry.cache import ModelCache
 from pipelines.registry.client import Registry
+from pipelines.registry.entries import CachedModel
 from pipelines.registry.versions import RegisteredModel, RegisteredVersion
 from pipelines.settings import MLflow, Settings
 from tests.unit.server.conftest import Install, load_counting_scorer

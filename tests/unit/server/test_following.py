@@ -17,8 +17,9 @@ from opinionlens_server.sessions import SESSION_COOKIE
 from opinionlens_server.state import SharedState
 from pipelines import errors
 from pipelines.inference import fetching
-from pipelines.registry.cache import CachedModel, ModelCache
+from pipelines.registry.cache import ModelCache
 from pipelines.registry.client import Registry
+from pipelines.registry.entries import CachedModel
 from pipelines.registry.versions import MANIFEST_TAG, RegisteredVersion
 from pipelines.settings import Settings
 from tests.unit.server.conftest import Install, load_counting_scorer

@@ -12,8 +12,9 @@ from litestar.testing import TestClient
 from opinionlens_server.app import create_app
 from pipelines import errors
 from pipelines.inference import fetching
-from pipelines.registry.cache import CachedModel, ModelCache
+from pipelines.registry.cache import ModelCache
 from pipelines.registry.client import Registry
+from pipelines.registry.entries import CachedModel
 from pipelines.registry.versions import RegisteredModel, RegisteredVersion
 from pipelines.settings import Settings
 from tests.unit.server.conftest import Install, load_counting_scorer
