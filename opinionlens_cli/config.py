@@ -9,13 +9,12 @@ from opinionlens_cli.secret import hash_secret_cli, new_api_key_cli
 
 app = typer.Typer(help="Show the settings, and make secrets for them.", no_args_is_help=True)
 
-
 app.command("hash-secret")(hash_secret_cli)
 app.command("new-api-key")(new_api_key_cli)
 
 
-@app.command()
-def show(as_json: JsonOption = False) -> None:
+@app.command("show")
+def show_cli(as_json: JsonOption = False) -> None:
     """Print every setting with its value and where it came from; secrets are masked.
 
     Example: OLENS_SERVING__PORT=9000 olens config show

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="List, download and verify the raw data sets.", no_args_is_help=True)
 
 
-@app.command(name="list")
-def list_(as_json: JsonOption = False) -> None:
+@app.command("list")
+def list_cli(as_json: JsonOption = False) -> None:
     """List the data sets of conf/params.yaml: whether they are there, their rows and classes.
 
     Example: olens data list --json
@@ -38,8 +38,8 @@ def list_(as_json: JsonOption = False) -> None:
             err.print(f"Missing: {dataset.path}", soft_wrap=True, markup=False, highlight=False)
 
 
-@app.command()
-def download(
+@app.command("download")
+def download_cli(
     name: Annotated[str, typer.Argument(help="A data set of conf/params.yaml.")],
     force: Annotated[
         bool, typer.Option("--force", help="Download even if the file is there, and replace it.")
@@ -52,10 +52,10 @@ def download(
 
     Example: olens data download imdb
     """
-    from pipelines.datasets.downloading import download as fetch
+    from pipelines.datasets.downloading import download
 
     settings, params = _project()
-    done = fetch(settings, params, name, force=force)
+    done = download(settings, params, name, force=force)
     if as_json:
         print_json(done)
         return
@@ -65,8 +65,8 @@ def download(
     out.print(f"{done.size:,} bytes, sha256 {done.sha256}", soft_wrap=True, highlight=False)
 
 
-@app.command()
-def verify(
+@app.command("verify")
+def verify_cli(
     names: Annotated[
         list[str] | None,
         typer.Argument(metavar="[NAME]...", help="Data sets of conf/params.yaml; all if none."),
@@ -82,7 +82,7 @@ def verify(
 
     Example: olens data verify amazon
     """
-    from pipelines.datasets.verifying import verify as look_through
+    from pipelines.datasets.verifying import verify
 
     settings, params = _project()
     with progress() as bar:
@@ -91,7 +91,7 @@ def verify(
         def advance(name: str, rows: int) -> None:
             bar.advance(tasks[name], rows)
 
-        found = look_through(settings, params, names or (), sample=sample, on_progress=advance)
+        found = verify(settings, params, names or (), sample=sample, on_progress=advance)
     if as_json:
         print_json(found)
     else:

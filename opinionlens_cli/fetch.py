@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipelines.registry.entries import CachedModel
 
 
-def fetch(
+def fetch_cli(
     name: Annotated[str, typer.Argument(help="Registered model.")],
     version: Annotated[
         int | None,

@@ -20,12 +20,12 @@ from opinionlens_cli.console import err, fail
 from opinionlens_cli.doctor import doctor_cli
 from opinionlens_cli.evaluate import evaluate_cli
 from opinionlens_cli.explain import explain_cli
-from opinionlens_cli.fetch import fetch
+from opinionlens_cli.fetch import fetch_cli
 from opinionlens_cli.predict import predict_cli
-from opinionlens_cli.preprocess import preprocess
+from opinionlens_cli.preprocess import preprocess_cli
 from opinionlens_cli.quickstart import quickstart_cli
 from opinionlens_cli.register import register
-from opinionlens_cli.serve import serve_command
+from opinionlens_cli.serve import serve_cli
 from opinionlens_cli.train import train_cli
 from opinionlens_cli.tune import tune_cli
 from opinionlens_cli.vectorize import vectorize_cli
@@ -43,18 +43,18 @@ app.command("quickstart")(quickstart_cli)
 # In the order in which the data move.
 app.add_typer(config.app, name="config")
 app.add_typer(data.app, name="data")
-app.command()(preprocess)
+app.command("preprocess")(preprocess_cli)
 app.command("vectorize")(vectorize_cli)
 app.command("train")(train_cli)
 app.command("tune")(tune_cli)
 app.command("baselines")(baselines_cli)
 app.command("evaluate")(evaluate_cli)
 app.command()(register)
-app.command()(fetch)
+app.command("fetch")(fetch_cli)
 app.add_typer(models.app, name="models")
 app.command("predict")(predict_cli)
 app.command("explain")(explain_cli)
-app.command("serve")(serve_command)
+app.command("serve")(serve_cli)
 
 app.command("doctor")(doctor_cli)
 app.command("base-model", hidden=True)(base_model_cli)

@@ -17,8 +17,8 @@ app = typer.Typer(help="List, activate and remove the models of the cache.", no_
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="As `olens models list` shows it.")]
 
 
-@app.command(name="list")
-def list_(as_json: JsonOption = False) -> None:
+@app.command("list")
+def list_cli(as_json: JsonOption = False) -> None:
     """List the models that were fetched.
 
     Example: olens models list --json
@@ -48,8 +48,8 @@ def list_(as_json: JsonOption = False) -> None:
     _warn_of_problems(cache)
 
 
-@app.command()
-def show(
+@app.command("show")
+def show_cli(
     id: Annotated[  # noqa: A002
         str | None, typer.Argument(metavar="[ID]", help="Default: the active model.")
     ] = None,
@@ -76,8 +76,8 @@ def show(
     print_table(["", model.id], rows)
 
 
-@app.command()
-def activate(id: IdArgument, as_json: JsonOption = False) -> None:  # noqa: A002
+@app.command("activate")
+def activate_cli(id: IdArgument, as_json: JsonOption = False) -> None:  # noqa: A002
     """Let a model answer from now on, after checking its files. Running servers follow.
 
     Example: olens models activate reviews-v1
@@ -89,8 +89,8 @@ def activate(id: IdArgument, as_json: JsonOption = False) -> None:  # noqa: A002
         out.print(f"{model.id} is active")
 
 
-@app.command()
-def remove(id: IdArgument, as_json: JsonOption = False) -> None:  # noqa: A002
+@app.command("remove")
+def remove_cli(id: IdArgument, as_json: JsonOption = False) -> None:  # noqa: A002
     """Delete a model from the cache; the active one cannot be deleted.
 
     Example: olens models remove reviews-v1

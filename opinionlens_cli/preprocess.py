@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pipelines.datasets.reports import DatasetReport, SliceReport
 
 
-def preprocess(
+def preprocess_cli(
     names: Annotated[
         list[str] | None,
         typer.Argument(metavar="[DATASET]...", help="Data sets of conf/params.yaml; all if none."),
@@ -31,8 +31,7 @@ def preprocess(
 
     Example: olens preprocess imdb airline && olens preprocess --slices
     """
-    from pipelines.datasets.preparing import Preprocessed
-    from pipelines.datasets.preparing import preprocess as prepare
+    from pipelines.datasets.preparing import Preprocessed, preprocess
     from pipelines.datasets.slicing import prepare_slices
     from pipelines.params import load_params
     from pipelines.settings import load_settings
@@ -50,7 +49,7 @@ def preprocess(
             def advance(name: str, rows: int) -> None:
                 bar.advance(tasks[name], rows)
 
-            done = prepare(settings, params, names or (), sample=sample, on_progress=advance)
+            done = preprocess(settings, params, names or (), sample=sample, on_progress=advance)
     if as_json:
         print_json(done)
     else:

@@ -37,7 +37,7 @@ LINKS: Final = "links"
 """Folder of one-time links, beside what the workers share."""
 
 
-def serve_command(
+def serve_cli(
     host: Annotated[
         str | None, typer.Option(help="Address to listen on.  [default: serving.host]")
     ] = None,
