@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from joblib import parallel_config  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
@@ -17,6 +18,7 @@ from pipelines.errors import TrainingError
 from pipelines.params import Vectorizer
 from pipelines.text.vectorizer import HashedNgramVectorizer
 from pipelines.training.features import Labelled
+from pipelines.training.linear import LinearSVM
 from pipelines.training.subjects import Parameters, Subject
 
 if TYPE_CHECKING:
@@ -64,7 +66,8 @@ def fit_pipeline(
         ensemble=False,
         cv=StratifiedKFold(CALIBRATION_FOLDS, shuffle=True, random_state=seed),
     )
-    _fit(calibrated, data.counts, CLASSES[data.labels], subject)
+    with parallel_config("threading", n_jobs=_folds_at_once(calibrated.estimator)):
+        _fit(calibrated, data.counts, CLASSES[data.labels], subject)
     steps = [
         ("vectorizer", HashedNgramVectorizer(vectorizer.ngram_max, vectorizer.bits)),
         ("classifier", calibrated),
@@ -95,6 +98,16 @@ def flat(parameters: Mapping[str, object], vectorizer: Vectorizer) -> dict[str, 
         "ngram_max": vectorizer.ngram_max,
         "bits": vectorizer.bits,
     }
+
+
+def _folds_at_once(classifier: BaseEstimator) -> int:
+    """How many folds to fit at a time; each needs memory for its features.
+
+    Two for our own solver, which is safe in threads and uses one processor. liblinear is not: its
+    threads would share one sequence of random numbers.
+    """
+    last = classifier.steps[-1][1] if isinstance(classifier, Pipeline) else classifier
+    return 2 if type(last) is LinearSVM else 1
 
 
 def _fit(
