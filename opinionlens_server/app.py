@@ -14,7 +14,6 @@ from typing import TypedDict
 from litestar import Litestar, Router
 from litestar.datastructures import CacheControlHeader, State
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, License, SecurityScheme
 from litestar.types import ControllerRouterHandler, Guard
 
@@ -31,11 +30,13 @@ from opinionlens_server.controllers.models import ModelsController
 from opinionlens_server.controllers.pages import PagesController
 from opinionlens_server.controllers.sign_in import SignInController
 from opinionlens_server.dependencies import provide
+from opinionlens_server.documentation import LimitedJson, LimitedYaml
 from opinionlens_server.fetches import Fetches
 from opinionlens_server.following import Follower, parse_follow
 from opinionlens_server.guards import require_key
 from opinionlens_server.inference import Judge
 from opinionlens_server.limits import make_rate_limiter
+from opinionlens_server.methods import complete_allow
 from opinionlens_server.metrics import Metrics
 from opinionlens_server.observing import Observed
 from opinionlens_server.origins import refuse_foreign
@@ -50,7 +51,7 @@ from opinionlens_server.templating import static_files, template_config
 from opinionlens_server.throttle import Throttle
 from pipelines.inference.scorer import Scorer, load_scorer
 from pipelines.registry.cache import ModelCache
-from pipelines.settings import Settings, load_settings
+from pipelines.settings import Serving, Settings, load_settings
 
 
 def create_app(
@@ -81,11 +82,12 @@ def create_app(
         middleware=[refuse_foreign(settings.serving)],
         before_send=[add_security_headers],
         template_config=template_config(),
-        openapi_config=_openapi(),
+        openapi_config=_openapi(settings.serving),
         lifespan=[_watch],
         state=State({**objects, "rate_limiter": make_rate_limiter(settings.serving)}),
         logging_config=None,
     )
+    app.before_send.append(complete_allow(app))
     # Litestar's own middleware does not see requests that no route takes.
     app.asgi_handler = Observed(app.asgi_handler, objects["metrics"], settings.serving.access_log)
     return app
@@ -197,14 +199,14 @@ async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[None]
             await task
 
 
-def _openapi() -> OpenAPIConfig:
+def _openapi(limits: Serving) -> OpenAPIConfig:
     return OpenAPIConfig(
         title="OpinionLens",
         version=version("opinionlens"),
         description="Says whether a text is positive or negative, and how sure it is.",
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
         # The HTML pages of Litestar load their scripts from other hosts.
-        render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"]), YamlRenderPlugin()],
+        render_plugins=[LimitedJson(limits), LimitedYaml(limits)],
         components=Components(
             security_schemes={
                 "adminToken": SecurityScheme(type="http", scheme="bearer"),

@@ -1,13 +1,18 @@
-"""What the OpenAPI document says about errors."""
+"""What the OpenAPI document says about errors and limits."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+from litestar import Request
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Example
+
+from opinionlens_server.inference import QUERY_CHARACTERS
+from pipelines.settings import Serving
 
 
 class ProblemDetails(msgspec.Struct, frozen=True):
@@ -59,4 +64,50 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
             ],
         )
         for status in statuses
+    }
+
+
+class LimitedJson(JsonRenderPlugin):
+    """The document as JSON, with the limits of this server."""
+
+    def __init__(self, limits: Serving) -> None:
+        super().__init__(path=["/", "/openapi.json"])
+        self._limits = limits
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """Called by Litestar."""
+        _add_limits(openapi_schema, self._limits)
+        return super().render(request, openapi_schema)
+
+
+class LimitedYaml(YamlRenderPlugin):
+    """The document as YAML, with the limits of this server."""
+
+    def __init__(self, limits: Serving) -> None:
+        super().__init__()
+        self._limits = limits
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """Called by Litestar."""
+        _add_limits(openapi_schema, self._limits)
+        return super().render(request, openapi_schema)
+
+
+def _add_limits(document: dict[str, Any], limits: Serving) -> None:
+    """Say what Litestar cannot read off the types of handlers."""
+    text = {"minLength": 1, "maxLength": limits.max_text_length, "pattern": r"\S"}
+    routes = {path.rpartition("/")[2]: route for path, route in document["paths"].items()}
+    query = routes["predict"]["get"]["parameters"][0]["schema"]
+    query.update(text, maxLength=min(limits.max_text_length, QUERY_CHARACTERS))
+    batch = routes["batch_predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    batch["maxItems"] = limits.max_batch_size
+    batch["items"].update(text)
+    schemas = document["components"]["schemas"]
+    schemas["TextBody"]["properties"]["text"].update(text)
+    for name in ("FetchRequest", "ActivateRequest"):
+        schemas[name]["additionalProperties"] = False
+    # A version or an alias, not both.
+    schemas["FetchRequest"]["not"] = {
+        "properties": {"model_version": {"type": "integer"}, "alias": {"type": "string"}},
+        "required": ["model_version", "alias"],
     }

@@ -20,6 +20,9 @@ from pipelines.settings import Serving
 INLINE_CHARACTERS: Final = 20_000
 """Up to this length a quick scorer answers on the event loop: handing over would cost more."""
 
+QUERY_CHARACTERS: Final = 5_000
+"""Longest text in a query string: the server takes 64 kB of it, and an emoji is 12 of them."""
+
 ROWS_AT_ONCE: Final = 1_000
 """Rows of a file that are judged in one go; in between, others have their turn."""
 
@@ -82,6 +85,16 @@ class Judge:
         if model.quick and len(text) <= INLINE_CHARACTERS:
             return self._predict(model, text)[0]
         return (await asyncio.to_thread(self._predict, model, text))[0]
+
+    async def predict_query(self, text: str) -> Prediction:
+        """The same for a text from a query string, which may be less long."""
+        if len(text) > QUERY_CHARACTERS:
+            raise HTTPException(
+                f"The text has {len(text):,} characters. In a query string the limit is "
+                f"{QUERY_CHARACTERS:,}; send longer ones with POST.",
+                status_code=HTTP_413_REQUEST_ENTITY_TOO_LARGE,
+            )
+        return await self.predict(text)
 
     async def predict_batch(self, texts: Sequence[str]) -> list[Prediction]:
         """The answers to all `texts`, in their order; errors as for :meth:`predict`."""

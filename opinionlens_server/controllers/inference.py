@@ -18,7 +18,7 @@ from opinionlens_server.limits import limit_rate
 from opinionlens_server.requests import TextRequest
 from pipelines.inference.explaining import Explanation
 
-PROBLEMS: Final = problems(400, 413, 429, 500, 503)
+PROBLEMS: Final = problems(400, 401, 413, 429, 500, 503)
 
 
 class TextBody(msgspec.Struct, frozen=True):
@@ -50,8 +50,8 @@ class InferenceController(Controller):
         ],
         judge: JudgeDependency,
     ) -> Prediction:
-        """Judge the text in the query string."""
-        return await judge.predict(text)
+        """Judge the text in the query string. Send long ones with POST."""
+        return await judge.predict_query(text)
 
     @post(
         "/predict",

@@ -18,6 +18,7 @@ from opinionlens_server.dependencies import (
     FetchesDependency,
     ListingDependency,
 )
+from opinionlens_server.documentation import problems
 from opinionlens_server.fetches import FetchRequest
 from opinionlens_server.guards import require_admin
 from pipelines.errors import InputError, ModelNotFoundError
@@ -29,6 +30,10 @@ ADMIN: Final[list[Guard]] = [require_admin]
 
 TOKEN: Final[list[SecurityRequirement]] = [{"adminToken": []}]
 """The same for the OpenAPI document."""
+
+
+DENIED: Final = (400, 401, 403, 429, 500)
+"""What each of them may answer besides."""
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,13 +67,24 @@ class ModelsController(Controller):
     path = "/models"
     tags = ("models",)
 
-    @get("/", sync_to_thread=True, summary="The models on this machine")
+    @get(
+        "/",
+        sync_to_thread=True,
+        summary="The models on this machine",
+        responses=problems(500),
+    )
     def list_models(self, cache: CacheDependency) -> list[Model]:
         """All usable models of the cache."""
         active = cache.active()
         return [_describe(model, active) for model in cache.list()]
 
-    @post("/", summary="Fetch a model from the registry", guards=ADMIN, security=TOKEN)
+    @post(
+        "/",
+        summary="Fetch a model from the registry",
+        guards=ADMIN,
+        security=TOKEN,
+        responses=problems(*DENIED, 404, 409, 413, 422, 502, 503, 507),
+    )
     async def fetch(
         self,
         data: JSONBody[FetchRequest],
@@ -81,12 +97,23 @@ class ModelsController(Controller):
         fetched = await fetches.run(data)
         return _describe(fetched, await asyncio.to_thread(active_model.cache.active))
 
-    @get("/registry", summary="The models of the registry", guards=ADMIN, security=TOKEN)
+    @get(
+        "/registry",
+        summary="The models of the registry",
+        guards=ADMIN,
+        security=TOKEN,
+        responses=problems(*DENIED, 502, 503),
+    )
     async def list_registry(self, listing: ListingDependency) -> list[RegisteredModel]:
         """Names, versions, aliases and metrics that the registry offers."""
         return await listing.models()
 
-    @get("/active", sync_to_thread=True, summary="The active model")
+    @get(
+        "/active",
+        sync_to_thread=True,
+        summary="The active model",
+        responses=problems(404, 500),
+    )
     def get_active(self, cache: CacheDependency) -> Model:
         """The model that the cache says should answer."""
         active = cache.active()
@@ -94,7 +121,13 @@ class ModelsController(Controller):
             raise ModelNotFoundError(cache.active_problem() or "No model is active.")
         return _describe(active, active)
 
-    @put("/active", summary="Let another model answer", guards=ADMIN, security=TOKEN)
+    @put(
+        "/active",
+        summary="Let another model answer",
+        guards=ADMIN,
+        security=TOKEN,
+        responses=problems(*DENIED, 404, 413, 422, 507),
+    )
     async def activate(
         self, data: JSONBody[ActivateRequest], active_model: ActiveModelDependency
     ) -> Model:
@@ -102,7 +135,12 @@ class ModelsController(Controller):
         activated = await active_model.activate(data.id)
         return _describe(activated, activated)
 
-    @get("/{model_id:str}", sync_to_thread=True, summary="One model")
+    @get(
+        "/{model_id:str}",
+        sync_to_thread=True,
+        summary="One model",
+        responses=problems(400, 404, 500),
+    )
     def get_model(self, model_id: FromPath[str], cache: CacheDependency) -> Model:
         """What is known about one model of the cache."""
         return _describe(cache.get(model_id), cache.active())
@@ -113,6 +151,7 @@ class ModelsController(Controller):
         summary="Remove a model",
         guards=ADMIN,
         security=TOKEN,
+        responses=problems(*DENIED, 404, 409, 507),
     )
     def remove(self, model_id: FromPath[str], cache: CacheDependency) -> None:
         """Delete a model from this machine; the active one is kept."""
