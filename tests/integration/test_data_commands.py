@@ -5,35 +5,24 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import polars as pl
 import pytest
 
-from opinionlens_cli import main
 from pipelines.datasets.loading import load_slices, load_split, stale
 from pipelines.datasets.normalise import normalise
 from pipelines.params import load_params
+from tests.integration.commands import CHECKOUT, OLENS, Olens
 from tests.support import real_data
 from tests.unit.datasets.project import Project, csv_of, rows_of
 from tests.unit.datasets.test_preparing import FAULTS
-
-PROJECT = Path(__file__).parents[2]
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Olens = Callable[..., Result]
 
 
 @pytest.fixture
@@ -42,20 +31,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     return Project(tmp_path)
 
 
-@pytest.fixture
-def olens(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Olens:
-    """Run the command in this process, from its entry point on."""
-
-    def run(*arguments: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["olens", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main.run()
-        captured = capsys.readouterr()
-        code = end.value.code or 0
-        assert isinstance(code, int)
-        return Result(code, captured.out, captured.err)
-
-    return run
+def declare_what_is_shipped(project: Project) -> None:
+    shutil.copy(CHECKOUT / "conf" / "params.yaml", project.root / "conf")
 
 
 def test_preprocess_prints_what_it_did(project: Project, olens: Olens) -> None:
@@ -68,7 +45,8 @@ def test_preprocess_prints_what_it_did(project: Project, olens: Olens) -> None:
     assert "7 duplicate" in done.out
     assert "1 blank text" in done.out
     assert "balanced" in done.out
-    assert {path.name for path in project.prepared.iterdir()} == {"reviews", "slices"}
+    assert [path.name for path in project.prepared.iterdir()] == ["reviews"]
+    assert (project.slices / "balanced.parquet").is_file()
 
 
 def test_preprocess_as_json(project: Project, olens: Olens) -> None:
@@ -219,7 +197,7 @@ def test_download_without_network(project: Project) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.upper().endswith("_PROXY")}
 
     done = subprocess.run(
-        [sys.executable, "-m", "opinionlens_cli.main", "data", "download", "reviews"],
+        [*OLENS, "data", "download", "reviews"],
         env=environment | proxies,
         capture_output=True,
         text=True,
@@ -259,12 +237,12 @@ def test_kill_9_while_writing_leaves_what_was_there(project: Project, olens: Ole
     project.write(csv_of(rows_of(300)))
 
     done = subprocess.run(
-        [sys.executable, "-c", KILLED_WHILE_WRITING], capture_output=True, cwd=PROJECT
+        [sys.executable, "-c", KILLED_WHILE_WRITING], capture_output=True, cwd=CHECKOUT
     )
 
     assert done.returncode == -signal.SIGKILL
     after = project.snapshot()
-    assert {name: content for name, content in after.items() if name[0] != "."} == before
+    assert {name: content for name, content in after.items() if "/." not in name} == before
     again = olens("preprocess", "--json")
     assert json.loads(again.out)["datasets"][0]["kept"] == 300
 
@@ -289,9 +267,7 @@ def test_the_real_data_sets(
     project: Project, olens: Olens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OLENS_PATHS__RAW", str(real_data() / "raw"))
-    (project.root / "conf" / "params.yaml").write_bytes(
-        (PROJECT / "conf" / "params.yaml").read_bytes()
-    )
+    declare_what_is_shipped(project)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     done = olens("preprocess", "--json")
@@ -326,9 +302,7 @@ def test_the_real_files_verify(
     project: Project, olens: Olens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OLENS_PATHS__RAW", str(real_data() / "raw"))
-    (project.root / "conf" / "params.yaml").write_bytes(
-        (PROJECT / "conf" / "params.yaml").read_bytes()
-    )
+    declare_what_is_shipped(project)
 
     done = olens("data", "verify", "--json")
 
@@ -341,10 +315,8 @@ def test_the_real_files_verify(
 def test_the_shipped_sample_is_as_declared(
     project: Project, olens: Olens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OLENS_PATHS__SAMPLE", str(PROJECT / "data" / "sample"))
-    (project.root / "conf" / "params.yaml").write_bytes(
-        (PROJECT / "conf" / "params.yaml").read_bytes()
-    )
+    monkeypatch.setenv("OLENS_PATHS__SAMPLE", str(CHECKOUT / "data" / "sample"))
+    declare_what_is_shipped(project)
 
     assert olens("data", "verify", "--sample").code == 0
     done = olens("preprocess", "--sample")

@@ -20,6 +20,7 @@ from pipelines.inference.opening import OpenedModel
 from pipelines.inference.scorer import PipelineScorer
 from pipelines.registry.cache import ModelCache
 from tests.fitted import fit_tiny
+from tests.integration.commands import OLENS
 from tests.serving import environment, install_linear
 
 TEXT = "The food was cold.\r\nBut the <b>waiter</b> was lovely &amp; great! 👍🏽"
@@ -179,7 +180,7 @@ def test_a_fitted_linear_model_and_a_forest(project: Path, monkeypatch: pytest.M
 
 def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "opinionlens_cli.main", "explain", *arguments],
+        [*OLENS, "explain", *arguments],
         env=environment(root),
         cwd=root,
         capture_output=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import io
 import json
 import os
 import pty
@@ -15,31 +14,20 @@ import sys
 import termios
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
 
-from opinionlens_cli import main
 from pipelines.registry.cache import ModelCache
+from tests.integration.commands import CHECKOUT, OLENS, Olens
 from tests.integration.services import RegistryServer, free_port
 from tests.integration.tracked import METRICS, Tracked, save_model
 from tests.support import require
 
 pytestmark = pytest.mark.postgres
-CHECKOUT = Path(__file__).parents[2]
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Olens = Callable[..., Result]
 
 
 @pytest.fixture
@@ -65,23 +53,9 @@ def project(
 
 
 @pytest.fixture
-def olens(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Olens:
-    """Run the command in this process, from its entry point on."""
-
-    def run(*arguments: str, stdin: str = "") -> Result:
-        monkeypatch.setattr(sys, "argv", ["olens", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as end:
-            main.run()
-        captured = capsys.readouterr()
-        code = end.value.code or 0
-        assert isinstance(code, int)
-        # Lines are folded to the terminal's width.
-        return Result(code, captured.out, " ".join(captured.err.split()))
-
-    return run
+def olens(project: Path, olens: Olens) -> Olens:
+    """Runs the command in `project`."""
+    return olens
 
 
 @pytest.fixture
@@ -94,13 +68,13 @@ def registered(olens: Olens, tracked: Tracked, request: pytest.FixtureRequest) -
     """A registered model of the test's own: its name."""
     name = f"m{zlib.crc32(request.node.name.encode())}"
     done = olens("register", tracked.model_id, name, "--alias", "champion")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.message) == (0, "")
     return name
 
 
 def test_the_whole_way(olens: Olens, cache: ModelCache, registered: str, tracked: Tracked):
     fetched = olens("fetch", registered, "--json")
-    assert (fetched.code, fetched.err) == (0, "")
+    assert (fetched.code, fetched.message) == (0, "")
     model = json.loads(fetched.out)
     assert model["id"] == f"{registered}-v1"
     assert model["metrics"] == METRICS
@@ -123,7 +97,7 @@ def test_the_whole_way(olens: Olens, cache: ModelCache, registered: str, tracked
     assert olens("fetch", registered, "--activate").code == 0
     refused = olens("models", "remove", model["id"])
     assert refused.code == 1
-    assert "is the active model" in refused.err
+    assert "is the active model" in refused.message
 
 
 def test_registering_as_json(olens: Olens, tracked: Tracked):
@@ -171,7 +145,7 @@ def test_wrong_input_is_explained(
     done = olens(*arguments)
 
     assert done.code == code
-    assert says in done.err
+    assert says in done.message
     assert done.out == ""
     assert list(project.iterdir()) == []
 
@@ -180,7 +154,7 @@ def test_an_empty_cache_says_how_to_fill_it(olens: Olens):
     done = olens("models", "list")
 
     assert (done.code, done.out) == (0, "")
-    assert "olens fetch NAME" in done.err
+    assert "olens fetch NAME" in done.message
     assert olens("models", "list", "--json").out == "[]\n"
 
 
@@ -192,9 +166,9 @@ def test_a_damaged_cache_is_shown(olens: Olens, cache: ModelCache, registered: s
     for command in (["activate", model["id"]], ["show"]):
         damaged = olens("models", *command)
         assert damaged.code == 1
-        assert "is damaged" in damaged.err
+        assert "is damaged" in damaged.message
     (cache.folder / "active.json").write_text("")
-    assert "active.json cannot be read" in olens("models", "list").err
+    assert "active.json cannot be read" in olens("models", "list").message
     assert olens("fetch", registered, "--activate").code == 0
     assert cache.verify(model["id"]) == cache.active()
 
@@ -216,7 +190,7 @@ def test_a_pickle_is_refused(olens: Olens, cache: ModelCache, tracked: Tracked, 
     done = olens("fetch", name)
 
     assert done.code == 1
-    assert "olens train --log-model" in done.err
+    assert "olens train --log-model" in done.message
     assert cache.list() == []
     assert not list(cache.folder.glob(".tmp-*"))
 
@@ -228,8 +202,8 @@ def test_a_wrong_password_is_an_error_without_a_terminal(olens: Olens, registere
     done = olens("fetch", registered, "--username", "me", "--password-stdin", stdin="wr0ng\n")
 
     assert done.code == 1
-    assert "refused the user 'me'" in done.err
-    assert "wr0ng" not in done.err
+    assert "refused the user 'me'" in done.message
+    assert "wr0ng" not in done.message
 
 
 def test_the_password_comes_from_standard_input(
@@ -242,12 +216,12 @@ def test_the_password_comes_from_standard_input(
     monkeypatch.delenv("OLENS_MLFLOW__REGISTRY_PASSWORD")
     account = ("--username", registry_server.username, "--password-stdin")
 
-    assert "a caller without a name" in olens("fetch", registered).err
-    assert "no password for me" in olens("fetch", registered, "--username", "me").err
-    assert "needs a name" in olens("fetch", registered, "--password-stdin").err
-    assert "holds no password" in olens("fetch", registered, *account, stdin="\n").err
+    assert "a caller without a name" in olens("fetch", registered).message
+    assert "no password for me" in olens("fetch", registered, "--username", "me").message
+    assert "needs a name" in olens("fetch", registered, "--password-stdin").message
+    assert "holds no password" in olens("fetch", registered, *account, stdin="\n").message
     done = olens("fetch", registered, *account, stdin=registry_server.password + "\n")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.message) == (0, "")
 
 
 def test_a_terminal_is_asked_for_the_account_once(
@@ -273,7 +247,7 @@ def on_a_terminal(
     """Run `olens` with a terminal of its own; gives our end of it."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-m", "opinionlens_cli.main", *arguments],
+        [*OLENS, *arguments],
         env={**environment, "PYTHONPATH": str(CHECKOUT)},
         stdin=theirs,
         stdout=theirs,
@@ -315,7 +289,7 @@ def test_a_dead_registry_is_explained(olens: Olens, project: Path, monkeypatch: 
     for command in (["fetch", "reviews"], ["register", "latest", "reviews"]):
         done = olens(*command)
         assert done.code == 1
-        assert "connection refused" in done.err
+        assert "connection refused" in done.message
     assert list(project.iterdir()) == []
 
 
@@ -328,8 +302,8 @@ def test_a_full_disk_during_a_fetch(
     with small_disk(tmp_path / "disk", "32k") as disk:
         done = olens("fetch", registered)
         assert done.code == 1
-        assert "is full" in done.err
-        assert "MB are free" in done.err
+        assert "is full" in done.message
+        assert "MB are free" in done.message
         assert [path.name for path in disk.iterdir()] == [".locks"]
     with small_disk(tmp_path / "disk", "1m"):
         assert olens("fetch", registered).code == 0
@@ -358,7 +332,7 @@ def test_a_fetch_that_is_ended_leaves_no_model(
     with (
         stalling(registry_server.uri, after=30_000) as (uri, stalled),
         subprocess.Popen(
-            [sys.executable, "-m", "opinionlens_cli.main", "fetch", registered, "--activate"],
+            [*OLENS, "fetch", registered, "--activate"],
             env={**os.environ, "OLENS_MLFLOW__REGISTRY_URI": uri, "PYTHONPATH": str(CHECKOUT)},
             stderr=subprocess.PIPE,
             text=True,

@@ -14,11 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.integration.commands import CHECKOUT, OLENS, clean_environment
 from tests.integration.services import RegistryServer, mlflow_server, postgres
 from tests.serving import serve
 from tests.support import real_data
 
-CHECKOUT = Path(__file__).parents[2]
 TEXTS = ["A lovely, quiet film. I loved every minute!", "Awful. It broke after two days."]
 
 
@@ -30,11 +30,10 @@ def make_project(root: Path) -> Path:
 
 def olens(root: Path, *arguments: str, **variables: str) -> str:
     """Run the command as a process of its own; returns standard output."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OLENS_")}
     done = subprocess.run(
-        [sys.executable, "-m", "opinionlens_cli.main", *arguments],
+        [*OLENS, *arguments],
         cwd=root,
-        env={**kept, "PYTHONPATH": str(CHECKOUT), **variables},
+        env=clean_environment(**variables),
         capture_output=True,
         text=True,
         timeout=600,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from pipelines.training.reports import read_baselines
-from tests.integration.training_project import Olens, TrainingProject, make_project, olens
+from tests.integration.commands import Olens
+from tests.integration.training_project import TrainingProject, make_project, olens
 
 __all__ = ["olens"]
 
@@ -272,13 +271,9 @@ class TestPredict:
         assert all(0.5 <= verdict["confidence"] <= 1 for verdict in found)
         assert {verdict["model"] for verdict in found} == {model_id}
 
-    def test_standard_input(
-        self, olens: Olens, model_id: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_standard_input(self, olens: Olens, model_id: str) -> None:
         lines = "Lovely crew\n\nRude \u2028 and late\n\ud800".encode("utf-8", "surrogatepass")
-        stdin = io.TextIOWrapper(io.BytesIO(lines))
-        monkeypatch.setattr(sys, "stdin", stdin)
-        found = json.loads(olens("predict", "--model", model_id, "--json").out)
+        found = json.loads(olens("predict", "--model", model_id, "--json", stdin=lines).out)
         assert found[0]["text"] == "Lovely crew"
         assert len(found) == 3
 

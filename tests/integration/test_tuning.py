@@ -23,9 +23,9 @@ from pipelines.training.reports import read_tuned
 from pipelines.training.runs import Job
 from pipelines.training.subjects import Subject, get_subject
 from pipelines.training.tuning import Plan, TuneResult, study_names, tune
+from tests.integration.commands import clean_environment
 from tests.integration.training_project import (
     TrainingProject,
-    clean_environment,
     interrupt,
     wait_for_line,
 )

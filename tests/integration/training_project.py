@@ -6,9 +6,8 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,12 +15,10 @@ import mlflow
 import pytest
 import yaml
 
-from opinionlens_cli import main
 from pipelines.datasets.preparing import preprocess
 from pipelines.params import Params, load_params
 from pipelines.settings import Settings, load_settings
-
-PROJECT = Path(__file__).parents[2]
+from tests.integration.commands import CHECKOUT, OLENS, Olens, clean_environment
 
 
 class TrainingProject(NamedTuple):
@@ -43,7 +40,7 @@ class TrainingProject(NamedTuple):
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """`olens` in a process of its own."""
         return subprocess.Popen(
-            [sys.executable, "-m", "opinionlens_cli.main", *arguments],
+            [*OLENS, *arguments],
             cwd=self.root,
             env=clean_environment(),
             stdout=subprocess.PIPE,
@@ -52,18 +49,11 @@ class TrainingProject(NamedTuple):
         )
 
 
-def clean_environment(**changes: str) -> dict[str, str]:
-    """The environment without settings of whoever runs the tests."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OLENS_")}
-    path = os.pathsep.join([str(PROJECT), kept.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    return {**kept, "PYTHONPATH": path, **changes}
-
-
 def make_project(root: Path, vectorizer: dict[str, int]) -> TrainingProject:
     """The project's own conf and sample in `root`, with a smaller feature space."""
     (root / "data").mkdir(parents=True)
-    shutil.copytree(PROJECT / "conf", root / "conf")
-    (root / "data" / "sample").symlink_to(PROJECT / "data" / "sample")
+    shutil.copytree(CHECKOUT / "conf", root / "conf")
+    (root / "data" / "sample").symlink_to(CHECKOUT / "data" / "sample")
     path = root / "conf" / "params.yaml"
     values = yaml.safe_load(path.read_text()) | {"vectorizer": vectorizer}
     path.write_text(yaml.safe_dump(values))
@@ -83,32 +73,13 @@ def training_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Train
         yield project
 
 
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Olens = Callable[..., Result]
-
-
 @pytest.fixture
 def olens(
-    training_project: TrainingProject,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    training_project: TrainingProject, monkeypatch: pytest.MonkeyPatch, olens: Olens
 ) -> Olens:
-    """Run the command in this process, from its entry point on, in the shared project."""
+    """Runs the command in the shared project."""
     monkeypatch.setenv("OLENS_ROOT", str(training_project.root))
-
-    def run(*arguments: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["olens", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main.run()
-        captured = capsys.readouterr()
-        return Result(int(end.value.code or 0), captured.out, captured.err)
-
-    return run
+    return olens
 
 
 def wait_for_line(process: subprocess.Popen[str], text: str, seconds: float = 120) -> None:

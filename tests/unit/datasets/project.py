@@ -32,6 +32,7 @@ class Project:
         self.raw = root / "data" / "raw"
         self.sample = root / "data" / "sample"
         self.prepared = root / "data" / "prepared"
+        self.slices = root / "data" / "slices"
         for folder in (root / "conf", self.raw, self.sample):
             folder.mkdir(parents=True, exist_ok=True)
         self.declare()
@@ -61,9 +62,13 @@ class Project:
         return load_params(self.root)
 
     def snapshot(self) -> dict[str, bytes]:
-        """Every prepared file, hidden ones too, with its bytes."""
-        files = (path for path in self.prepared.rglob("*") if path.is_file())
-        return {str(path.relative_to(self.prepared)): path.read_bytes() for path in files}
+        """Every prepared file and every slice, hidden ones too, with its bytes."""
+        found = (path for folder in (self.prepared, self.slices) for path in folder.rglob("*"))
+        return {
+            str(path.relative_to(self.root / "data")): path.read_bytes()
+            for path in found
+            if path.is_file()
+        }
 
 
 def csv_of(rows: Sequence[tuple[str, str]]) -> str:
