@@ -104,6 +104,8 @@ def _read_csv(name: str, text: str, column: str, limits: Serving) -> TextFile:
         rows = _limited(name, (row for row in reader if row), limits)
     except csv.Error as error:
         raise InputError(f"Line {reader.line_num} of {name}: {error}.") from None
+    if not rows:
+        return TextFile(name, "csv", [], [], header, None)
     for number, row in enumerate(rows, start=1):
         if len(row) > len(header):
             raise InputError(
@@ -134,7 +136,7 @@ def _position(name: str, header: list[str], rows: list[list[str]], column: str) 
             return folded.index(usual)
     # Texts are longer than anything else in a row.
     lengths = [sum(len(row[at]) for row in rows[:SAMPLE_ROWS]) for at in range(len(header))]
-    return max(range(len(header)), key=lengths.__getitem__, default=0)
+    return max(range(len(header)), key=lengths.__getitem__)
 
 
 def _read_jsonl(name: str, text: str, column: str, limits: Serving) -> TextFile:

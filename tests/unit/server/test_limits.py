@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from litestar import Litestar
+from litestar.testing import TestClient
+
+from opinionlens_server.app import create_app
+from opinionlens_server.limits import CLIENTS, RateLimiter, network
+from pipelines.settings import Settings
+from tests.unit.server.conftest import Install, load_counting_scorer
+
+PREDICT = "/api/v1/inference/predict"
+Client = TestClient[Litestar]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+class TestRateLimiter:
+    @pytest.mark.parametrize("burst", [1, 5])
+    def test_a_burst_passes_and_one_more_does_not(self, clock: Clock, burst: int) -> None:
+        limiter = RateLimiter(2, burst, clock)
+
+        assert [limiter.take("a") for _ in range(burst)] == [0.0] * burst
+        assert limiter.take("a") == pytest.approx(0.5)
+
+    def test_after_the_wait_one_passes(self, clock: Clock) -> None:
+        limiter = RateLimiter(2, 3, clock)
+        for _ in range(3):
+            limiter.take("a")
+        clock.now += limiter.take("a") + 1e-9
+
+        assert limiter.take("a") == 0
+        assert limiter.take("a") > 0
+
+    def test_the_rate_can_be_kept_up(self, clock: Clock) -> None:
+        limiter = RateLimiter(10, 1, clock)
+        for _ in range(100):
+            assert limiter.take("a") == 0
+            clock.now += 0.1 + 1e-9
+
+    def test_a_refused_request_costs_nothing(self, clock: Clock) -> None:
+        limiter = RateLimiter(1, 1, clock)
+        limiter.take("a")
+        waits = {round(limiter.take("a"), 6) for _ in range(50)}
+
+        assert waits == {1.0}
+
+    def test_clients_do_not_share(self, clock: Clock) -> None:
+        limiter = RateLimiter(1, 1, clock)
+        limiter.take("a")
+
+        assert limiter.take("a") > 0
+        assert limiter.take("b") == 0
+
+    @pytest.mark.parametrize("passing", [0.0, 1.0])
+    def test_memory_is_bounded(self, clock: Clock, passing: float) -> None:
+        limiter = RateLimiter(1, 1, clock)
+        for number in range(3 * CLIENTS):
+            limiter.take(str(number))
+            clock.now += passing
+        assert len(limiter._empty_at) <= CLIENTS
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("10.0.0.1", "10.0.0.2", False),
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("not:an:address", "not:an:address", True),
+    ],
+)
+def test_anetwork_of_ipv6_is_one_client(one: str, other: str, same: bool) -> None:
+    assert (network(one) == network(other)) is same
+
+
+@pytest.fixture
+def limited(settings: Settings, install: Install) -> Iterator[Client]:
+    install(1, activate=True)
+    serving = msgspec.structs.replace(settings.serving, rate_limit=0.01, rate_burst=3)
+    app = create_app(msgspec.structs.replace(settings, serving=serving), load_counting_scorer)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+ASK = [
+    ("GET", PREDICT, {"params": {"text": "good"}}),
+    ("POST", PREDICT, {"json": {"text": "good"}}),
+    ("POST", "/api/v1/inference/batch_predict", {"json": ["good"]}),
+    ("POST", "/api/v1/inference/explain", {"json": {"text": "good"}}),
+    ("POST", "/", {"data": {"text": "good"}}),
+    ("POST", "/file", {"files": {"file": ("a.txt", "good")}}),
+    ("POST", "/file/download", {"files": {"file": ("a.txt", "good")}}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "content"), ASK)
+def test_every_public_route_is_limited(
+    limited: Client, method: str, path: str, content: dict[str, object]
+) -> None:
+    for _ in range(3):
+        assert limited.request(method, path, **content).status_code == 200  # type: ignore[arg-type]
+    refused = limited.request(method, path, **content)  # type: ignore[arg-type]
+
+    assert refused.status_code == 429
+    assert 90 <= int(refused.headers["retry-after"]) <= 100
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert "Try again in" in refused.json()["detail"]
+
+
+def test_the_routes_share_one_limit(limited: Client) -> None:
+    for _ in range(3):
+        limited.post(PREDICT, json={"text": "good"})
+
+    assert limited.post("/", data={"text": "good"}).status_code == 429
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/metrics", "/api/v1", "/api/v1/models"])
+def test_looking_is_not_limited(limited: Client, path: str) -> None:
+    assert {limited.get(path).status_code for _ in range(10)} == {200}
+
+
+def test_htmx_gets_the_refusal_as_a_part_of_the_page(limited: Client) -> None:
+    for _ in range(4):
+        answer = limited.post("/", data={"text": "good"}, headers={"HX-Request": "true"})
+
+    assert answer.status_code == 429
+    assert "Too many requests" in answer.text
+    assert "<html" not in answer.text
+
+
+def test_without_a_limit_all_pass(settings: Settings, install: Install) -> None:
+    install(1, activate=True)
+    serving = msgspec.structs.replace(settings.serving, rate_limit=0, rate_burst=1)
+    app = create_app(msgspec.structs.replace(settings, serving=serving), load_counting_scorer)
+    with TestClient(app) as client:
+        statuses = {client.get(PREDICT, params={"text": "good"}).status_code for _ in range(50)}
+
+    assert statuses == {200}
+
+
+@pytest.mark.parametrize(("length", "status"), [(5000, 200), (5001, 413)])
+def test_a_query_string_is_limited(
+    settings: Settings, install: Install, length: int, status: int
+) -> None:
+    install(1, activate=True)
+    serving = msgspec.structs.replace(settings.serving, max_text_length=10_000)
+    app = create_app(msgspec.structs.replace(settings, serving=serving), load_counting_scorer)
+    with TestClient(app) as client:
+        assert client.get(PREDICT, params={"text": "x" * length}).status_code == status
+        assert client.post(PREDICT, json={"text": "x" * length}).status_code == 200
