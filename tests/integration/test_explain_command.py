@@ -197,8 +197,15 @@ def test_errors_are_one_line(project: Path) -> None:
     assert result.stdout == ""
 
 
-def test_without_a_model_it_says_how_to_get_one(tmp_path: Path) -> None:
+def test_without_an_active_model_the_base_model_answers(tmp_path: Path) -> None:
     result = run(tmp_path, "great")
+    assert result.returncode == 0
+    assert result.stderr.startswith("model: base ")
+    assert "POSITIVE" in result.stdout
+
+
+def test_a_model_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    result = run(tmp_path, "great", "--model", "reviews-v9")
     assert result.returncode == 1
     assert result.stderr.startswith("Error: ")
     assert "Traceback" not in result.stderr

@@ -65,9 +65,7 @@ class Project:
         """Every prepared file and every slice, hidden ones too, with its bytes."""
         found = (path for folder in (self.prepared, self.slices) for path in folder.rglob("*"))
         return {
-            str(path.relative_to(self.root / "data")): path.read_bytes()
-            for path in found
-            if path.is_file()
+            str(path.relative_to(self.root)): path.read_bytes() for path in found if path.is_file()
         }
 
 

@@ -50,7 +50,7 @@ def test_row_order_changes_nothing_but_the_source(project: Project) -> None:
 
     after = project.snapshot()
     changed = {name for name in before | after if before.get(name) != after.get(name)}
-    assert changed == {"prepared/reviews/report.json"}
+    assert changed == {"data/prepared/reviews/report.json"}
 
 
 def test_running_again_writes_the_same_bytes(project: Project) -> None:
@@ -106,7 +106,7 @@ def test_adding_a_data_set_leaves_the_others_alone(project: Project) -> None:
     assert done.slices is None
     after = project.snapshot()
     assert {name: after[name] for name in before} == before
-    assert {name.rpartition("/")[0] for name in after - before.keys()} == {"prepared/more"}
+    assert {name.rpartition("/")[0] for name in after - before.keys()} == {"data/prepared/more"}
 
 
 def test_the_sample_is_read_only_when_asked_for(project: Project) -> None:
