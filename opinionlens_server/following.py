@@ -113,7 +113,7 @@ class Follower:
         self._active_model = active_model
         self._metrics = metrics
         self._state = state
-        self._refused: tuple[str, str | None] | None = None
+        self._refused: dict[tuple[str, str | None], str] = {}
         self._problem: str | None = None
         self._lock: FileIO | None = None
         metrics.tell(FollowCollector(self))
@@ -166,8 +166,8 @@ class Follower:
         A version whose files are no good is not downloaded again and again.
         """
         identity = (wanted, version.manifest_sha256)
-        if identity == self._refused:
-            raise ModelError(self._problem or f"{wanted} was refused")
+        if (refusal := self._refused.get(identity)) is not None:
+            raise ModelError(refusal)
         active = await asyncio.to_thread(self._active_model.cache.active)
         if active is not None and active.id == wanted:
             return
@@ -176,8 +176,8 @@ class Follower:
             await self._active_model.activate(wanted)
         except ModelNotFoundError:
             raise
-        except ModelError:
-            self._refused = identity
+        except ModelError as error:
+            self._refused = {identity: str(error)}
             raise
         logger.info("%s points to %s now.", self._settings.serving.follow, wanted)
 

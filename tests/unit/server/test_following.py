@@ -168,6 +168,11 @@ def test_a_broken_version_is_reported_and_downloaded_once(
     assert answering(active_model) == "reviews-v1"
     assert registry.downloads == ["reviews-v1", "reviews-v2"]
 
+    registry.down = errors.RegistryUnavailableError("nobody answers")
+    assert look(follower) == "nobody answers"
+    registry.down = None
+    assert look(follower) == "it is a pickle"
+
     # Repaired in the registry: other files under the same number.
     registry.refusal, registry.digest = None, "b"
     assert look(follower) is None
