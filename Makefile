@@ -53,6 +53,19 @@ lint: $(VENV)/.dev ## Check format, style, types and the direction of imports.
 bench: $(VENV)/.bench ## Measure accuracy and speed against their rivals; wants OLENS_REAL_DATA.
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## Fuzz the byte kernels for ten minutes, SECONDS=60 for one.
+	$(PIP_INSTALL) '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.kernels
+
+.PHONY: load
+load: $(VENV)/.bench ## Load a running service for a minute; HOST=http://127.0.0.1:8000.
+	$(BIN)/python -m tests.load $(HOST)
+
+.PHONY: base-model
+base-model: $(VENV)/.bench ## Make the model that comes with the package; wants OLENS_REAL_DATA.
+	$(BIN)/olens base-model
+
 .PHONY: mlflow
 mlflow: install ## Open the tracking store in MLflow's own page, http://127.0.0.1:5000.
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --port 5000
