@@ -47,7 +47,7 @@ def guarded(size: int, dtype: type) -> np.ndarray:
 
 
 def one_input(data: bytes) -> None:
-    """Normalise, tokenise and hash `data` from buffers without a spare byte, then check the result."""
+    """Normalise, tokenise and hash `data` in buffers without a spare byte; check what comes out."""
     size = len(data)
     text = guarded(size, np.uint8)
     text[:size] = np.frombuffer(data, dtype=np.uint8)
@@ -77,7 +77,7 @@ def one_input(data: bytes) -> None:
     used = ngrams.fold_ngrams(hashes, n, 3, 12, table, buckets, counts)
     assert used <= 3 * n
     assert counts[:used].sum() == sum(max(0, n - k) for k in range(3))
-    assert used == 0 or (0 <= buckets[:used].min() and buckets[:used].max() < 4096)
+    assert used == 0 or (buckets[:used].min() >= 0 and buckets[:used].max() < 4096)
 
 
 if __name__ == "__main__":
