@@ -59,8 +59,8 @@ fuzz: $(VENV)/.dev ## Fuzz the byte kernels for ten minutes, SECONDS=60 for one.
 	$(BIN)/python -m tests.fuzz.kernels
 
 .PHONY: load
-load: $(VENV)/.bench ## Load a running service for a minute; HOST=http://127.0.0.1:8000.
-	$(BIN)/python -m tests.load $(HOST)
+load: $(VENV)/.bench ## Load a service of two workers for a minute and print the table.
+	$(BIN)/python -m tests.load
 
 .PHONY: base-model
 base-model: $(VENV)/.bench ## Make the model that comes with the package; wants OLENS_REAL_DATA.
