@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from pipelines.inference.explaining import Explanation, Phrase, Term
+    from pipelines.inference.explanation import Explanation, Phrase, Term
 
 _MAX_CHARACTERS: Final = 20_000
 """Of the text, on the terminal."""

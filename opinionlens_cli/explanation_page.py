@@ -13,7 +13,7 @@ from pipelines.errors import StorageError
 if TYPE_CHECKING:
     from jinja2 import Template
 
-    from pipelines.inference.explaining import Explanation
+    from pipelines.inference.explanation import Explanation
 
 _MAX_CHARACTERS: Final = 200_000
 """Of the text; browsers grow slow beyond."""

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from pipelines.inference.explaining import Word
+from pipelines.inference.explanation import Word
 
 SHOWN_CHARACTERS: Final = 20_000
 """Of a text; a browser is slow with more shaded words."""

@@ -98,8 +98,7 @@ def install_linear(
     words : mapping, optional
         Weights of single words.
     """
-    from pipelines.inference.linear import LinearScorer, TableInfo
-    from pipelines.inference.scorer import TABLE_FILE
+    from pipelines.inference.linear import TABLE_FILE, LinearScorer, TableInfo
     from pipelines.text.vectorizer import HashedNgramVectorizer
 
     weights = np.zeros(2**BITS, dtype=np.float32)

@@ -16,7 +16,7 @@ from opinionlens_server.documentation import problems
 from opinionlens_server.inference import Judge, Prediction
 from opinionlens_server.limits import limit_rate
 from opinionlens_server.requests import TextRequest
-from pipelines.inference.explaining import Explanation
+from pipelines.inference.explanation import Explanation
 
 PROBLEMS: Final = problems(400, 401, 413, 429, 500, 503)
 

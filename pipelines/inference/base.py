@@ -15,8 +15,7 @@ import msgspec
 
 from pipelines.errors import CorruptModelError
 from pipelines.inference.linear import LinearScorer
-from pipelines.inference.packing import unpack
-from pipelines.inference.scorer import PACKED_FILE
+from pipelines.inference.packing import PACKED_FILE, unpack
 from pipelines.registry.cache import ModelCache
 from pipelines.registry.entries import CachedModel
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.inference.linear import LinearScorer, TableInfo
-from pipelines.inference.scorer import MODEL_FOLDER, TABLE_FILE
+from pipelines.inference.linear import TABLE_FILE, LinearScorer, TableInfo
+from pipelines.registry.entries import MODEL
 from pipelines.training.persistence import load_pipeline
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def compile_model(entry: Path) -> None:
     ModelError
         If the model cannot be used.
     """
-    scorer = fuse(load_pipeline(entry / MODEL_FOLDER))
+    scorer = fuse(load_pipeline(entry / MODEL))
     if scorer is not None:
         scorer.save(entry / TABLE_FILE)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipelines.inference.linear import term_value
+from pipelines.inference.terms import term_value
 from pipelines.text.ngrams import cleared_table, extend_ngram, find_slot, fold_ngrams
 
 

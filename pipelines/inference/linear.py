@@ -7,7 +7,6 @@ its pages.
 from __future__ import annotations
 
 import json
-import math
 import mmap
 import os
 import struct
@@ -15,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 import msgspec
 import numpy as np
@@ -23,21 +22,23 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipelines.errors import CorruptModelError
-from pipelines.inference.scorer import NEGATIVE, POSITIVE, labels_of
+from pipelines.inference.contributions import Contributions, fold_contributions
+from pipelines.inference.explaining import explain_linear
+from pipelines.inference.explanation import Explanation
+from pipelines.inference.terms import TERMS, term_value
+from pipelines.inference.verdicts import NEGATIVE, POSITIVE, labels_of
 from pipelines.text.buffers import TextBuffer, text_buffer
 from pipelines.text.characters import character_tables
 from pipelines.text.ngrams import cleared_table, fold_ngrams, tokenise
 
-if TYPE_CHECKING:
-    from pipelines.inference.contributions import Contributions
-    from pipelines.inference.explaining import Explanation
+TABLE_FILE: Final = "scorer.safetensors"
+"""What the table is called in an entry of the model cache."""
 
 _NO_NORMS: Final = np.frombuffer(b"", dtype=np.float32)
 _METADATA_KEY: Final = "opinionlens"
 
 _TEXTS_PER_TASK: Final = 64
 _OFFSETS: Final = struct.Struct("=qq").pack
-_TERMS: Final = {"presence": 0, "count": 1, "log_count": 2}
 
 
 class TableInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,7 +87,7 @@ class LinearScorer:
         self._arguments = (
             info.ngram_max,
             info.bits,
-            _TERMS[info.terms],
+            TERMS[info.terms],
             info.bias,
             tables.kinds,
             tables.lower,
@@ -163,22 +164,28 @@ class LinearScorer:
             task.result()
         return margins
 
+    @property
+    def bias(self) -> float:
+        """The margin of a text without tokens."""
+        return self.info.bias
+
+    @property
+    def threshold(self) -> float | None:
+        """The margin at which the probability is one half; None if there is no such margin."""
+        return -self.info.offset / self.info.slope if self.info.slope else None
+
     def explain(self, text: str) -> Explanation:
         """See `Scorer.explain`."""
-        from pipelines.inference.explaining import explain_linear
-
         return explain_linear(self, text)
 
     def contributions(self, tokens: NDArray[np.uint64]) -> Contributions:
         """What each of n hashed tokens adds to the margin of their text."""
-        from pipelines.inference.contributions import Contributions, fold_contributions
-
         info = self.info
         parts = fold_contributions(
             tokens,
             info.ngram_max,
             info.bits,
-            _TERMS[info.terms],
+            TERMS[info.terms],
             info.bias,
             self.weights,
             self.norms,
@@ -256,13 +263,3 @@ def _margins(
         margins[row] = bias
         if square > 0:
             margins[row] += total / np.sqrt(square)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def term_value(count: float, terms: int) -> float:
-    """What an n-gram counts that occurs `count` times; `terms` as in `_TERMS`."""
-    if terms == 1:
-        return float(count)
-    if terms == 2:
-        return 1.0 + math.log(np.float64(count))
-    return 1.0

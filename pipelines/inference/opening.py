@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from pipelines.errors import InputError, ModelNotFoundError
 from pipelines.inference.base import BASE, answering_model, open_base
-from pipelines.inference.scorer import PipelineScorer, Scorer, load_scorer
+from pipelines.inference.loading import load_scorer
+from pipelines.inference.pipeline import PipelineScorer
+from pipelines.inference.scorer import Scorer
 from pipelines.registry.cache import ModelCache
 from pipelines.settings import Settings
 

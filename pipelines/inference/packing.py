@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 from pipelines.errors import CorruptModelError, InputError
 from pipelines.inference.linear import LinearScorer, TableInfo
 
+PACKED_FILE: Final = "packed.safetensors"
+"""What a packed table is called in the folder of its model."""
+
 _METADATA_KEY: Final = "opinionlens"
 _LARGEST_CODE: Final = 127
 

@@ -17,7 +17,7 @@ from opinionlens_cli import explain, explanation_page
 from opinionlens_cli.main import app
 from pipelines.inference.compiling import fuse
 from pipelines.inference.opening import OpenedModel
-from pipelines.inference.scorer import PipelineScorer
+from pipelines.inference.pipeline import PipelineScorer
 from pipelines.registry.cache import ModelCache
 from tests.fitted import fit_tiny
 from tests.integration.commands import OLENS

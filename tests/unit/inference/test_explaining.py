@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 
 from pipelines.inference import explaining
 from pipelines.inference.compiling import fuse
-from pipelines.inference.explaining import Explanation, explain_by_occlusion
+from pipelines.inference.explaining import explain_by_occlusion
+from pipelines.inference.explanation import Explanation
 from pipelines.inference.linear import LinearScorer, TableInfo
-from pipelines.inference.scorer import PipelineScorer, Scorer, labels_of
+from pipelines.inference.pipeline import PipelineScorer
+from pipelines.inference.scorer import Scorer
+from pipelines.inference.verdicts import labels_of
 from pipelines.text import sentences
 from pipelines.text.buffers import text_buffer
 from pipelines.text.ngrams import count_ngrams

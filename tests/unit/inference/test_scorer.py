@@ -11,7 +11,8 @@ import pytest
 
 from pipelines.errors import CorruptModelError, InputError, ModelError
 from pipelines.inference.compiling import compile_model
-from pipelines.inference.scorer import labels_of, load_scorer
+from pipelines.inference.loading import load_scorer
+from pipelines.inference.verdicts import labels_of
 from pipelines.training.persistence import save_model
 from tests.unit.training.corpus import corpus
 from tests.unit.training.fitted import fitted_pipeline
@@ -79,7 +80,8 @@ def test_a_linear_model_answers_without_scikit_learn_and_mlflow(tmp_path: Path) 
     save_model(fitted_pipeline("nbsvm"), tmp_path / "model", "# Card", {}, TEXTS[:1])
     compile_model(tmp_path)
     script = (
-        "import sys; from pathlib import Path; from pipelines.inference.scorer import load_scorer\n"
+        "import sys; from pathlib import Path\n"
+        "from pipelines.inference.loading import load_scorer\n"
         "print(load_scorer(Path(sys.argv[1])).predict(['superb', 'dull'])[0])\n"
         "print(*sorted(sys.modules))"
     )

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from opinionlens_server.app import create_app
 from pipelines.errors import CorruptModelError
 from pipelines.inference.base import FOLDER as BASE_MODEL
-from pipelines.inference.explaining import Explanation, explain_by_occlusion
+from pipelines.inference.explaining import explain_by_occlusion
+from pipelines.inference.explanation import Explanation
 from pipelines.manifest import write_manifest
 from pipelines.registry.cache import ModelCache
 from pipelines.registry.entries import CachedModel

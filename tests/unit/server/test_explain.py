@@ -5,7 +5,7 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from opinionlens_server.marking import SHOWN_CHARACTERS, Part, parts
-from pipelines.inference.explaining import Word
+from pipelines.inference.explanation import Word
 
 EXPLAIN = "/api/v1/inference/explain"
 PREDICT = "/api/v1/inference/predict"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from opinionlens_server.app import create_app
 from opinionlens_server.logs import REQUEST_ID, LogFormatter
-from pipelines.inference.explaining import Explanation
+from pipelines.inference.explanation import Explanation
 from pipelines.settings import Settings
 from tests.unit.server.conftest import CountingScorer, Install
 
