@@ -180,8 +180,8 @@ async def _watch(app: Litestar) -> AsyncIterator[None]:
     follower: Follower | None = app.state.follower
     await active_model.refresh()
     async with AsyncExitStack() as background:
-        for watching in (active_model.watch(), app.state.activity.watch()):
-            await background.enter_async_context(_running(watching))
+        for work in (active_model.watch(), app.state.activity.watch(), app.state.judge.warm_up()):
+            await background.enter_async_context(_running(work))
         if follower is not None:
             await background.enter_async_context(_running(follower.watch()))
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from time import perf_counter
 from typing import Final, Literal, cast
@@ -11,7 +12,7 @@ import msgspec
 from litestar.exceptions import HTTPException
 from litestar.status_codes import HTTP_413_REQUEST_ENTITY_TOO_LARGE
 
-from opinionlens_server.active_model import ActiveModel, LoadedModel
+from opinionlens_server.active_model import WARM_UP_TEXT, ActiveModel, LoadedModel
 from opinionlens_server.metrics import Metrics
 from pipelines.errors import InputError
 from pipelines.inference.explaining import Explanation
@@ -25,6 +26,8 @@ QUERY_CHARACTERS: Final = 5_000
 
 ROWS_AT_ONCE: Final = 1_000
 """Rows of a file that are judged in one go; in between, others have their turn."""
+
+logger = logging.getLogger(__name__)
 
 Label = Literal["POSITIVE", "NEGATIVE"]
 
@@ -114,6 +117,15 @@ class Judge:
         model = self._active_model.require()
         self._check(text)
         return await asyncio.to_thread(self._explain, model, text)
+
+    async def warm_up(self) -> None:
+        """Load what explanations need, so that the first one does not take a second."""
+        if (model := self._active_model.loaded) is None:
+            return
+        try:
+            await asyncio.to_thread(model.scorer.explain, WARM_UP_TEXT)
+        except Exception:
+            logger.exception("The model that answers cannot explain itself.")
 
     async def predict_rows(self, texts: Sequence[str]) -> AsyncIterator[list[Prediction | None]]:
         """The answers to all `texts` in their order, some rows at a time; None for a blank one.

@@ -14,7 +14,6 @@ from pipelines.registry.cache import ModelCache
 from tests.serving import Service, install_linear, serve
 from tests.support import require
 
-
 # 413 is what a text that is too long gets, and 5xx is never fine.
 CONFIG = """
 [checks]
