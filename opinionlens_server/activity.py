@@ -66,18 +66,22 @@ class Activity:
     def __init__(self, metrics: Metrics, state: SharedState) -> None:
         self._metrics = metrics
         self._state = state
+        self._started = time.time()
 
     async def watch(self) -> None:
         """Look at the counters every few seconds until cancelled."""
-        started = time.time()
         while True:
-            try:
-                await asyncio.to_thread(self._sign_on, started)
-                await asyncio.to_thread(self.sample)
-            except Exception:
-                # The page lacks a few minutes then; that is no reason to stop serving.
-                logger.exception("The activity could not be written down.")
             await asyncio.sleep(SAMPLE_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        """Look at the counters once; the first time before the worker answers anything."""
+        try:
+            await asyncio.to_thread(self._sign_on)
+            await asyncio.to_thread(self.sample)
+        except Exception:
+            # The page lacks a few minutes then; that is no reason to stop serving.
+            logger.exception("The activity could not be written down.")
 
     def sample(self) -> None:
         """Write the counters down if no worker has done it in this minute."""
@@ -108,7 +112,7 @@ class Activity:
             minutes=_differences(samples, totals, int(now // 60)),
         )
 
-    def _sign_on(self, started: float) -> None:
+    def _sign_on(self) -> None:
         with self._state.database() as database:
             gone = [
                 (pid,)
@@ -116,7 +120,9 @@ class Activity:
                 if not is_running(pid)
             ]
             database.executemany("DELETE FROM workers WHERE pid = ?", gone)
-            database.execute("INSERT OR REPLACE INTO workers VALUES (?, ?)", (os.getpid(), started))
+            database.execute(
+                "INSERT OR REPLACE INTO workers VALUES (?, ?)", (os.getpid(), self._started)
+            )
 
     def _totals(self) -> Totals:
         requests = positive = negative = 0.0

@@ -24,7 +24,7 @@ class Route(msgspec.Struct, frozen=True):
     admin: bool = False
 
 
-def list_routes(base_url: str, model: CachedModel | None) -> list[Route]:
+def list_routes(base_url: str, model: CachedModel | None, needs_key: bool = False) -> list[Route]:
     """The routes as a client reaches them.
 
     Parameters
@@ -33,6 +33,8 @@ def list_routes(base_url: str, model: CachedModel | None) -> list[Route]:
         Scheme, host and port that the client used, without a slash at the end.
     model : CachedModel, optional
         The active model, for the lines that need a name or an ID.
+    needs_key : bool
+        Whether judging texts needs an API key, which the lines read from ``$API_KEY``.
     """
     model_id, name = (model.id, model.name) if model else ("NAME-v1", "NAME")
 
@@ -43,6 +45,7 @@ def list_routes(base_url: str, model: CachedModel | None) -> list[Route]:
         encoded = json.dumps(value, ensure_ascii=False)
         return f"-H 'Content-Type: application/json' -d {shlex.quote(encoded)}"
 
+    key = ['-H "X-API-Key: $API_KEY"'] if needs_key else []
     token = f'-H "Authorization: Bearer ${TOKEN_VARIABLE}"'
     predict, batch = "/api/v1/inference/predict", "/api/v1/inference/batch_predict"
     models = "/api/v1/models"
@@ -51,19 +54,19 @@ def list_routes(base_url: str, model: CachedModel | None) -> list[Route]:
             "POST",
             predict,
             "The verdict on one text.",
-            curl(predict, body({"text": EXAMPLE})),
+            curl(predict, *key, body({"text": EXAMPLE})),
         ),
         Route(
             "GET",
             predict,
             "The same for a text in the query string.",
-            curl(predict, "-G", f"--data-urlencode {shlex.quote('text=' + EXAMPLE)}"),
+            curl(predict, *key, "-G", f"--data-urlencode {shlex.quote('text=' + EXAMPLE)}"),
         ),
         Route(
             "POST",
             batch,
             "Many texts at once. The answers keep their order.",
-            curl(batch, body([EXAMPLE, "Two hours late, and no apology."])),
+            curl(batch, *key, body([EXAMPLE, "Two hours late, and no apology."])),
         ),
         Route("GET", models, "The models on this machine.", curl(models)),
         Route(

@@ -178,7 +178,9 @@ async def _watch(app: Litestar) -> AsyncIterator[None]:
     """Load the active model before the first request; watch cache and registry until the end."""
     active_model: ActiveModel = app.state.active_model
     follower: Follower | None = app.state.follower
+    activity: Activity = app.state.activity
     await active_model.refresh()
+    await activity.look()
     async with AsyncExitStack() as background:
         for work in (active_model.watch(), app.state.activity.watch(), app.state.judge.warm_up()):
             await background.enter_async_context(_running(work))

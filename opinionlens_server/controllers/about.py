@@ -46,10 +46,15 @@ class AboutController(Controller):
         self,
         request: Request[object, object, State],
         active_model: ActiveModelDependency,
+        settings: SettingsDependency,
     ) -> list[Route]:
         """Every route with a curl line that works as it stands."""
         loaded = active_model.loaded
-        return list_routes(str(request.base_url).rstrip("/"), loaded.info if loaded else None)
+        return list_routes(
+            str(request.base_url).rstrip("/"),
+            loaded.info if loaded else None,
+            needs_key=bool(settings.serving.api_keys),
+        )
 
     @get("/about", summary="What this service is")
     async def about(

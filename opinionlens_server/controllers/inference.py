@@ -38,6 +38,8 @@ class InferenceController(Controller):
 
     path = "/inference"
     tags = ("inference",)
+    # Nothing, or a key where the operator has set some.
+    security = ({}, {"apiKey": []})
 
     @get(
         "/predict", summary="The verdict on one text", responses=PROBLEMS, before_request=limit_rate

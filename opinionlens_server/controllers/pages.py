@@ -171,7 +171,9 @@ def _page(
         setup_problem=active_model.problem if not model and active_model.cache.list() else None,
         examples=EXAMPLES,
         limits=settings.serving,
-        routes=list_routes(str(request.base_url).rstrip("/"), model),
+        routes=list_routes(
+            str(request.base_url).rstrip("/"), model, needs_key=bool(settings.serving.api_keys)
+        ),
         token_variable=TOKEN_VARIABLE,
     )
 

@@ -311,6 +311,13 @@ class TestKeys:
         assert "Positive" in keyed.post("/", data={"text": "good"}).text
         assert keyed.get("/admin", follow_redirects=False).status_code == 401
 
+    def test_the_curl_lines_carry_it(self, keyed: Client) -> None:
+        lines = [route["curl"] for route in keyed.get("/api/v1").json()]
+        judging = [line for line in lines if "/inference/" in line]
+        assert judging
+        assert all('-H "X-API-Key: $API_KEY"' in line for line in judging)
+        assert not any("$API_KEY" in line for line in lines if line not in judging)
+
     def test_the_hash_is_no_key(self, keyed: Client) -> None:
         digest = hashlib.sha256(KEY.encode()).hexdigest()
         for key in (digest, f"sha256:{digest}"):
