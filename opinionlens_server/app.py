@@ -49,7 +49,8 @@ from opinionlens_server.sessions import Sessions
 from opinionlens_server.state import SharedState
 from opinionlens_server.templating import static_files, template_config
 from opinionlens_server.throttle import Throttle
-from pipelines.inference.scorer import Scorer, load_scorer
+from pipelines.inference.loading import load_scorer
+from pipelines.inference.scorer import Scorer
 from pipelines.registry.cache import ModelCache
 from pipelines.settings import Serving, Settings, load_settings
 

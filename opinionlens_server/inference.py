@@ -15,7 +15,7 @@ from litestar.status_codes import HTTP_413_REQUEST_ENTITY_TOO_LARGE
 from opinionlens_server.active_model import WARM_UP_TEXT, ActiveModel, LoadedModel
 from opinionlens_server.metrics import Metrics
 from pipelines.errors import InputError
-from pipelines.inference.explaining import Explanation
+from pipelines.inference.explanation import Explanation
 from pipelines.settings import Serving
 
 INLINE_CHARACTERS: Final = 20_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
@@ -39,10 +38,3 @@ class Scorer(Protocol):
         `predict`, every string has an answer.
         """
         ...
-
-
-def load_scorer(entry: Path) -> Scorer:
-    """See `pipelines.inference.loading`."""
-    from pipelines.inference import loading
-
-    return loading.load_scorer(entry)
