@@ -18,6 +18,7 @@ from tests.benchmarks.contest import Contest
 from tests.benchmarks.preprocessing import preprocessing
 from tests.benchmarks.results import Result
 from tests.benchmarks.scale import scale
+from tests.benchmarks.serving import serving
 
 _BENCHMARKS: Final[dict[str, Callable[[Contest], list[Result]]]] = {
     "preprocessing": preprocessing,
@@ -25,6 +26,7 @@ _BENCHMARKS: Final[dict[str, Callable[[Contest], list[Result]]]] = {
     "training": imdb.training,
     "scoring": imdb.scoring,
     "agreement": imdb.agreement,
+    "serving": serving,
     "scale": scale,
 }
 _UNASKED: Final = [name for name in _BENCHMARKS if name != "scale"]
