@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
@@ -94,7 +95,7 @@ def _tracking(settings: Settings) -> Finding:
     from pipelines.registry.tracking_store import TrackingStore
 
     uri = settings.mlflow.tracking_uri
-    if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return Finding("tracking store", "missing", f"{uri}: the first run makes it")
     newest = TrackingStore(settings.mlflow).recent(1)
     detail = f"newest model {newest[0].id}" if newest else "no model logged yet"
@@ -110,7 +111,7 @@ def _model(settings: Settings) -> Finding:
 
 
 def warm_up() -> None:
-    """Compile, or load from the cache, every kernel between a text and its verdict or its reasons."""
+    """Compile, or load from the cache, every kernel between a text and its verdict or reasons."""
     import numpy as np
 
     from pipelines.inference.linear import LinearScorer, TableInfo
