@@ -20,6 +20,8 @@ _SEED: Final = 568_454
 # The sentences of films come in for their n-grams: those of the Amazon rows at hand alone have
 # fewer different ones than half a million reviews do.
 _SHARE_OF_FILMS: Final = 0.4
+# So that the labels are about as hard to learn as the real ones.
+_SHARE_OF_ANY: Final = 0.5
 _FILM_SCORES: Final = {"negative": "1", "positive": "5"}
 
 
@@ -37,7 +39,7 @@ def main() -> None:
 def recombined(
     reviews: list[dict[str, str]], films: dict[str, list[str]], rows: int
 ) -> Iterator[dict[str, str]]:
-    """`rows` rows: each a real one whose sentences are others of the same score.
+    """`rows` rows: each a real one whose sentences are others, half of them of the same score.
 
     The same rows on every machine.
     """
@@ -48,14 +50,16 @@ def recombined(
         sentences = _SENTENCE_END.split(review["Text"])
         lengths.append(len(sentences))
         by_score.setdefault(review["Score"], []).extend(sentences)
+    scores = sorted(by_score)
     for number in range(1, rows + 1):
         picked = chance.randrange(len(reviews))
         score = reviews[picked]["Score"]
-        others = films["1" if score in {"1", "2"} else "5"]
-        sentences = [
-            chance.choice(others if chance.random() < _SHARE_OF_FILMS else by_score[score])
-            for _ in range(lengths[picked])
-        ]
+        sentences = []
+        for _ in range(lengths[picked]):
+            like = chance.choice(scores) if chance.random() < _SHARE_OF_ANY else score
+            films_too = films["1" if like in {"1", "2"} else "5"]
+            pool = films_too if chance.random() < _SHARE_OF_FILMS else by_score[like]
+            sentences.append(chance.choice(pool))
         yield {**reviews[picked], "Id": str(number), "Text": " ".join(sentences)}
 
 
