@@ -35,7 +35,8 @@ EXAMPLES: Final = (
     "I expected a tired sequel and got the warmest, funniest film I have seen all year.",
     "The coffee arrived stale, the box was crushed, and nobody answered my mails.",
     "Two hours late and they lost my bag. Never again.",
-    "Not bad at all! The first half drags, but the ending is so good that I watched it twice.",
+    "Not perfect, and too long by twenty minutes. But the cast is superb, and I would gladly "
+    "watch it again.",
 )
 
 _LOCAL_PATH: Final = re.compile(r"/(?![/\\])[\x21-\x7e]*")
