@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from opinionlens_server.app import create_app
 from pipelines.settings import Settings
+from tests.unit.server.conftest import CountingScorer
 
 PREDICT = "/api/v1/inference/predict"
 BATCH = "/api/v1/inference/batch_predict"
@@ -188,21 +189,19 @@ def test_without_a_model_the_answer_says_what_to_do(empty_client: Client) -> Non
         assert "olens quickstart" in answer.json()["detail"]
 
 
-class FailingScorer:
+class FailingScorer(CountingScorer):
     """Works while it is tried out, then fails."""
-
-    kind = "linear"
 
     def predict(self, texts: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
         if "secret" in texts[0]:
             raise RuntimeError(f"no table for {texts[0]}")
-        return ["POSITIVE"], np.ones(1)
+        return super().predict(texts)
 
 
 def test_an_unexpected_error_is_logged_without_the_text(
     settings: Settings, install: object, app: Litestar, caplog: pytest.LogCaptureFixture
 ) -> None:
-    failing = create_app(settings, lambda entry: FailingScorer())
+    failing = create_app(settings, lambda entry: FailingScorer(0))
     with (
         TestClient(failing, raise_server_exceptions=False) as client,
         caplog.at_level(logging.DEBUG),
