@@ -21,6 +21,9 @@ from pipelines.settings import Serving
 INLINE_CHARACTERS: Final = 20_000
 """Up to this length a quick scorer answers on the event loop: handing over would cost more."""
 
+WARM_UP_SECONDS: Final = 2.0
+"""How long after the start what explanations need is loaded."""
+
 QUERY_CHARACTERS: Final = 5_000
 """Longest text in a query string: the server takes 64 kB of it, and an emoji is 12 of them."""
 
@@ -119,7 +122,11 @@ class Judge:
         return await asyncio.to_thread(self._explain, model, text)
 
     async def warm_up(self) -> None:
-        """Load what explanations need, so that the first one does not take a second."""
+        """Load what explanations need, so that the first one does not take a second.
+
+        It waits until the service has started, which is what people wait for first.
+        """
+        await asyncio.sleep(WARM_UP_SECONDS)
         if (model := self._active_model.loaded) is None:
             return
         try:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from opinionlens_server.charts import HEIGHT, LOWEST, bars
@@ -16,7 +18,7 @@ def test_the_tallest_is_as_high_as_the_chart() -> None:
 def test_bars_stand_side_by_side() -> None:
     found = bars([1] * 5, 100)
 
-    assert all(a.x + a.width < b.x for a, b in zip(found, found[1:], strict=False))
+    assert all(a.x + a.width < b.x for a, b in pairwise(found))
     assert found[0].x > 0
     assert found[-1].x + found[-1].width < 100
 

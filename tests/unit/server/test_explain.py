@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
+from opinionlens_server.app import create_app
 from opinionlens_server.marking import SHOWN_CHARACTERS, Part, parts
 from pipelines.inference.explanation import Word
 
@@ -35,6 +38,23 @@ def test_without_a_model_the_answer_says_what_to_do(empty_client: Client) -> Non
 
     assert answer.status_code == 503
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_what_the_first_explanation_needs_is_loaded_before(
+    settings: Settings, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explained = threading.Event()
+
+    class Scorer(CountingScorer):
+        def explain(self, text: str) -> Explanation:
+            explained.set()
+            raise RuntimeError("cannot explain, which is no reason not to predict")
+
+    monkeypatch.setattr("opinionlens_server.inference.WARM_UP_SECONDS", 0)
+    install(1, activate=True)
+    with TestClient(create_app(settings, lambda entry: Scorer(0))) as client:
+        assert explained.wait(timeout=10)
+        assert client.post(PREDICT, json={"text": "good"}).status_code == 200
 
 
 class TestPage:
