@@ -8,7 +8,9 @@ from litestar.testing import TestClient
 
 from opinionlens_server.app import create_app
 from opinionlens_server.marking import SHOWN_CHARACTERS, Part, parts
-from pipelines.inference.explanation import Word
+from pipelines.inference.explanation import Explanation, Word
+from pipelines.settings import Settings
+from tests.unit.server.conftest import CountingScorer, Install
 
 EXPLAIN = "/api/v1/inference/explain"
 PREDICT = "/api/v1/inference/predict"
