@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Final
@@ -37,6 +38,7 @@ def test_no_request_fails_and_memory_stays_flat(tmp_path: Path) -> None:
     cache.activate("reviews-v1")
 
     with serve(tmp_path, "--workers", "2") as service:
+        wait_for_explanations(service.process.pid)
         load = Load(service.url)
         early, late = asyncio.run(load.run(cache, service))
 
@@ -103,14 +105,29 @@ def is_consistent(answer: dict[str, object]) -> bool:
     )
 
 
+def wait_for_explanations(supervisor: int) -> None:
+    """Wait until the workers have what they load once, soon after their start: spaCy."""
+    deadline = time.monotonic() + 60
+    while (
+        sum("/spacy/" in Path(f"/proc/{child}/maps").read_text() for child in _of(supervisor)) < 2
+    ):
+        assert time.monotonic() < deadline, "the workers do not get ready to explain"
+        time.sleep(0.2)
+
+
 def workers_memory(supervisor: int) -> dict[int, int]:
     """Resident bytes of the processes that serve, by their ID."""
-    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
     found = {}
-    for child in map(int, children):
+    for child in _of(supervisor):
         status = Path(f"/proc/{child}/status").read_text()
         fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
         # Besides the workers there is the tracker of shared resources, which is small.
         if (size := int(fields["VmRSS"].split()[0]) * 1024) > 50_000_000:
             found[child] = size
     return found
+
+
+def _of(supervisor: int) -> list[int]:
+    """The processes that it has started."""
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text()
+    return [int(child) for child in children.split()]
