@@ -16,7 +16,7 @@ def evaluate_cli(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="A cached model (NAME-vN), a logged one (m-..., a run ID) or `latest`. "
+            help="A cached model (NAME-vN), a logged one (m-..., a run ID) `latest` or `base`. "
             "Default: the last tuned one, else the latest."
         ),
     ] = None,

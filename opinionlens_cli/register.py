@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 def register(
     model: Annotated[
-        str, typer.Argument(help="`latest`, the ID of a logged model (m-...) or of a run.")
+        str,
+        typer.Argument(help="`latest`, the ID of a logged model (m-...) or of a run, or `base`."),
     ],
     name: Annotated[str, typer.Argument(help="Registered model; made if it does not exist.")],
     alias: Annotated[
@@ -35,7 +36,7 @@ def register(
 
     Example: olens register latest reviews --alias champion
     """
-    from pipelines.registry.registering import register_model
+    from pipelines.inference.registering import register as register_model
     from pipelines.settings import load_settings
 
     settings = load_settings()

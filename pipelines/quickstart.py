@@ -17,11 +17,13 @@ from pipelines.datasets.reading import find_source
 from pipelines.datasets.slicing import prepare_slices
 from pipelines.errors import DataError, ModelNotFoundError, OpinionLensError
 from pipelines.inference.fetching import fetch_model
+from pipelines.inference.registering import log_base
 from pipelines.params import Params
 from pipelines.registry.cache import ModelCache
 from pipelines.registry.client import Registry
 from pipelines.registry.registering import register_model
 from pipelines.registry.tracking_store import TrackingStore
+from pipelines.registry.versions import RegisteredVersion
 from pipelines.settings import Settings
 from pipelines.training.baseline_runs import run_baselines
 from pipelines.training.features import vectorize
@@ -30,6 +32,8 @@ from pipelines.training.tuning import Plan, study_names, tune
 
 NAME: Final = "opinionlens"
 """Of the registered model."""
+BASE_NAME: Final = "opinionlens-base"
+"""Of the base model in the registry."""
 ALIAS: Final = "champion"
 TRIALS: Final = 5
 
@@ -56,7 +60,10 @@ class Quickstart(msgspec.Struct, frozen=True, kw_only=True):
 def quickstart(
     settings: Settings, params: Params, on_step: OnStep = lambda name: None
 ) -> Quickstart:
-    """Preprocess, vectorize, run baselines, tune, register, fetch and activate.
+    """Preprocess, vectorize, run baselines, tune, register, fetch; then activate the base model.
+
+    The base model, which comes with the package, has seen texts of many kinds, and so is the one
+    for a newcomer to talk to; the model that was trained stands beside it.
 
     Uses the declared data sets whose files are in the folder of raw data; if there is none, the
     synthetic sample.
@@ -138,20 +145,32 @@ def _tune(settings: Settings, params: Params, sample: bool) -> str:
 def _register(settings: Settings, params: Params, sample: bool) -> str:
     tuned = read_tuned(settings)
     assert tuned is not None, "tuning comes before"
-    manifest = TrackingStore(settings.mlflow).find(tuned.model_id).manifest_sha256
-    version = None
-    try:
-        found = Registry(settings.mlflow).resolve(NAME, alias=ALIAS)
-        version = found if found.manifest_sha256 == manifest else None
-    except ModelNotFoundError:
-        pass  # the first time
-    version = version or register_model(settings, NAME, tuned.model_id, ALIAS)
+    version = _registered(settings, NAME, tuned.model_id)
     return f"{version.name} version {version.version}, alias {ALIAS}"
 
 
+def _registered(settings: Settings, name: str, logged: str) -> RegisteredVersion:
+    """The version of `name` that is this logged model; registered now if it is not the champion."""
+    server = settings.mlflow
+    manifest = TrackingStore(server).find(logged).manifest_sha256
+    try:
+        found = Registry(server).resolve(name, alias=ALIAS)
+        if found.manifest_sha256 == manifest:
+            return found
+    except ModelNotFoundError:
+        pass  # the first time
+    return register_model(settings, name, logged, ALIAS)
+
+
 def _fetch(settings: Settings, params: Params, sample: bool) -> str:
-    model = fetch_model(settings, NAME, alias=ALIAS, activate=True)
-    return f"{model.id} is active"
+    model = fetch_model(settings, NAME, alias=ALIAS)
+    return f"{model.id} is at hand: olens models activate {model.id}"
+
+
+def _base(settings: Settings, params: Params, sample: bool) -> str:
+    _registered(settings, BASE_NAME, log_base(settings))
+    model = fetch_model(settings, BASE_NAME, alias=ALIAS, activate=True)
+    return f"{model.id} is active: it comes with OpinionLens and knows real texts of many kinds"
 
 
 _STEPS: Final[dict[str, Callable[[Settings, Params, bool], str]]] = {
@@ -161,6 +180,7 @@ _STEPS: Final[dict[str, Callable[[Settings, Params, bool], str]]] = {
     "tune": _tune,
     "register": _register,
     "fetch": _fetch,
+    "base model": _base,
 }
 
 

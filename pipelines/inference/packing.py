@@ -67,9 +67,9 @@ def unpack(path: Path) -> LinearScorer:
         start = 8 + int.from_bytes(data[:8], "little")
         header = json.loads(data[8:start])
         info = msgspec.json.decode(header["__metadata__"][_METADATA_KEY], type=PackedInfo)
-        used = np.unpackbits(_tensor(data, start, header["used"], "U8"), count=2**info.table.bits)
+        used = np.unpackbits(_tensor(data, start, header["used"], "U8"))
         codes = _tensor(data, start, header["codes"], "I8").view(np.int8).astype(np.float32)
-        weights = np.zeros(used.size, dtype=np.float32)
+        weights = np.zeros(2**info.table.bits, dtype=np.float32)
         weights[used.view(np.bool_)] = np.float32(info.scale) * codes * np.abs(codes)
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise CorruptModelError(f"{path} is not a packed weight table: {error}") from error
@@ -94,11 +94,11 @@ def _codes(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], float]:
 
 
 def _write(path: Path, tensors: dict[str, NDArray[np.generic]], info: str) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
-        save_file(tensors, temporary, {_METADATA_KEY: info})
+        temporary.write_bytes(save(tensors, {_METADATA_KEY: info}))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

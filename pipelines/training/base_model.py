@@ -67,12 +67,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     vectorizer: Vectorizer = Vectorizer(ngram_max=3, bits=22)
     C: float = 4.0
     min_df: int = 2
-    smoothing: float = 1.0
+    smoothing: float = 5.0
     lexicon: float = 3.0
     agreeing: float = 0.5
     neutral: float = 0.2
     opinion: float = 0.3
-    sentence_texts: int = 8_000
+    sentence_texts: int = 20_000
     kept: int = 1_000_000
 
 
