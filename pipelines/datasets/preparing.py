@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -109,8 +110,10 @@ def prepare_dataset(
         )
     source = find_source(settings, params, name, sample=sample)
     check_file(source)
-    size, sha256 = fingerprint(source.path)
-    texts, tally, unknown = clean(source, on_progress)
+    with ThreadPoolExecutor(1) as beside:
+        fingerprinted = beside.submit(fingerprint, source.path)
+        texts, tally, unknown = clean(source, on_progress)
+    size, sha256 = fingerprinted.result()
     unknown.check(source)
     check_usable(source, texts, tally)
     split = texts.with_columns(assign_splits(texts["digest"], params.seed, params.split))
