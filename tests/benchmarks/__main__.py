@@ -30,6 +30,7 @@ _BENCHMARKS: Final[dict[str, Callable[[Contest], list[Result]]]] = {
     "scale": scale,
 }
 _UNASKED: Final = [name for name in _BENCHMARKS if name != "scale"]
+_BUSY: Final = 0.5
 _REPORT: Final = Path(__file__).resolve().parents[1] / "artifacts" / "bench.json"
 
 
@@ -50,12 +51,18 @@ def main() -> int:
         )
         return 0
     processors = measuring.use_two_processors()
+    busy = os.getloadavg()[0]
+    if busy > _BUSY:
+        _say(
+            f"This machine is busy with other things (load {busy:.1f}): what uses both processors, "
+            "as OpinionLens does, looks slower against what uses one."
+        )
     contest = Contest(Path(data).resolve(), arguments.repetitions, _say)
     measured: list[Result] = []
     for name in arguments.names or _UNASKED:
         measured += _BENCHMARKS[name](contest)
     results.print_table(measured)
-    results.write_json(_REPORT, measured, processors)
+    results.write_json(_REPORT, measured, processors, busy)
     return 0
 
 

@@ -78,13 +78,14 @@ _COLUMNS: Final = (
 )
 
 
-def write_json(path: Path, results: Sequence[Result], processors: int) -> None:
+def write_json(path: Path, results: Sequence[Result], processors: int, load: float) -> None:
     """Write the results and what they were measured on."""
     path.parent.mkdir(parents=True, exist_ok=True)
     report = {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "processors": processors,
+        "load_before": load,
         "versions": {name: version(name) for name in _COMPARED},
         "results": results,
     }

@@ -60,15 +60,14 @@ def fasttext_probabilities(model: _FastText, lines: list[str]) -> NDArray[np.flo
     )
 
 
-def sklearn_pipeline() -> Pipeline:
-    """TF-IDF of words, pairs and triples of words, and LinearSVC."""
+def sklearn_pipeline(min_df: int) -> Pipeline:
+    """TF-IDF of words, pairs and triples that stand in `min_df` texts or more, and LinearSVC."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_pipeline
     from sklearn.svm import LinearSVC
 
-    return make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 3), min_df=2, sublinear_tf=True), LinearSVC()
-    )
+    vectorizer = TfidfVectorizer(ngram_range=(1, 3), min_df=min_df, sublinear_tf=True)
+    return make_pipeline(vectorizer, LinearSVC())
 
 
 def vader_positive(texts: Sequence[str]) -> NDArray[np.bool_]:
