@@ -24,7 +24,7 @@ from opinionlens_cli.fetch import fetch_cli
 from opinionlens_cli.predict import predict_cli
 from opinionlens_cli.preprocess import preprocess_cli
 from opinionlens_cli.quickstart import quickstart_cli
-from opinionlens_cli.register import register
+from opinionlens_cli.register import register_cli
 from opinionlens_cli.serve import serve_cli
 from opinionlens_cli.train import train_cli
 from opinionlens_cli.tune import tune_cli
@@ -49,7 +49,7 @@ app.command("train")(train_cli)
 app.command("tune")(tune_cli)
 app.command("baselines")(baselines_cli)
 app.command("evaluate")(evaluate_cli)
-app.command()(register)
+app.command("register")(register_cli)
 app.command("fetch")(fetch_cli)
 app.add_typer(models.app, name="models")
 app.command("predict")(predict_cli)

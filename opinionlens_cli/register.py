@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipelines.registry.versions import RegisteredVersion
 
 
-def register(
+def register_cli(
     model: Annotated[
         str,
         typer.Argument(help="`latest`, the ID of a logged model (m-...) or of a run, or `base`."),
@@ -36,7 +36,7 @@ def register(
 
     Example: olens register latest reviews --alias champion
     """
-    from pipelines.inference.registering import register as register_model
+    from pipelines.inference.registering import register
     from pipelines.settings import load_settings
 
     settings = load_settings()
@@ -44,7 +44,7 @@ def register(
 
     def copy(credentials: Credentials | None) -> RegisteredVersion:
         with err.status(f"Registering {name}"):
-            return register_model(settings, name, model, alias, credentials)
+            return register(settings, name, model, alias, credentials)
 
     version = with_account(copy, settings, account)
     if as_json:

@@ -13,8 +13,8 @@ import msgspec
 
 from pipelines.datasets.loading import load_report, stale
 from pipelines.datasets.preparing import preprocess
-from pipelines.datasets.reading import find_source
 from pipelines.datasets.slicing import prepare_slices
+from pipelines.datasets.sources import find_source
 from pipelines.errors import DataError, ModelNotFoundError, OpinionLensError
 from pipelines.inference.fetching import fetch_model
 from pipelines.inference.registering import log_base

@@ -23,7 +23,6 @@ from pipelines.datasets.sources import (
     file_format,
     separator_of,
 )
-from pipelines.datasets.sources import find_source as find_source
 from pipelines.errors import DataError
 
 if TYPE_CHECKING:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.inference.explanation import Explanation
-
-PACKED_FILE: Final = "packed.safetensors"
 
 
 class Scorer(Protocol):
