@@ -135,6 +135,8 @@ _PLAIN: Final = np.array(
     ]
 )
 
+_RUN: Final = _PLAIN | (np.arange(256) == _SPACE)
+
 
 @njit(cache=True, nogil=True)
 def normalise_bytes(
@@ -242,17 +244,20 @@ def _pass(
                 write += 1
                 read += 1
                 continue
-            # What needs no decision goes in one run: plain bytes and single spaces between them.
-            while True:
-                buffer[write] = buffer[read]
+            # Nearly all there is goes in one run whose only branch is where it ends: plain bytes
+            # and single spaces. A space at its end may be the first of several.
+            before = np.uint8(0)
+            while read < stop:
+                byte = buffer[read]
+                if (not _RUN[byte]) | ((byte == _SPACE) & (before == _SPACE)):
+                    break
+                buffer[write] = byte
+                before = byte
                 write += 1
                 read += 1
-                if read >= stop:
-                    break
-                if not _PLAIN[buffer[read]] and not (
-                    buffer[read] == _SPACE and read + 1 < stop and _PLAIN[buffer[read + 1]]
-                ):
-                    break
+            if before == _SPACE:
+                write -= 1
+                pending = True
             continue
         step = 1
         code: int | np.int64 = np.int64(-1)
