@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
+# Read here, since tests of settings clear the variables with our prefix.
 REAL_DATA = os.environ.get("OLENS_REAL_DATA")
+REQUIRE_ALL = os.environ.get("OLENS_REQUIRE_ALL") == "1"
 
 
 def require(condition: object, reason: str) -> None:
     """Skip the test when `condition` is false; fail it where everything must be there (CI)."""
     if condition:
         return
-    if os.environ.get("OLENS_REQUIRE_ALL") == "1":
+    if REQUIRE_ALL:
         pytest.fail(f"OLENS_REQUIRE_ALL=1, but {reason}")
     pytest.skip(reason)
 
