@@ -146,19 +146,20 @@ def _announce(
     settings: Settings, listening: socket.socket, token: str | None, link: str | None = None
 ) -> None:
     """Say where the service is, which model answers, and how to manage models."""
+    from pipelines.inference.base import BASE, answering_model
     from pipelines.registry.cache import ModelCache
 
     url = _url(listening)
-    cache = ModelCache(settings.paths.models)
-    model = cache.active()
+    model = answering_model(ModelCache(settings.paths.models))
     _print(f"OpinionLens is at {url} (Ctrl-C ends it).")
     if model is None:
         warn(
-            "No model is active yet. Fetch one with `olens fetch NAME --activate`, or run "
-            "`olens quickstart`; this server takes it up by itself."
+            "The active model cannot be used. Activate another one with `olens models activate` or "
+            "fetch one with `olens fetch NAME --activate`; this server takes it up by itself."
         )
     else:
-        _print(f"Model {model.id} answers.")
+        came_with = " It comes with OpinionLens." if model.id == BASE else ""
+        _print(f"Model {model.id} answers.{came_with}")
     if link is not None:
         _print("To manage models, open this link; it works once, within 15 minutes:")
         _print(f"  {url}{link}")
@@ -176,8 +177,10 @@ def _url(listening: socket.socket) -> str:
 
 
 def _sample(url: str, model: CachedModel | None) -> str:
+    from pipelines.inference.base import BASE
+
     header = f'-H "Authorization: Bearer ${TOKEN_VARIABLE}"'
-    if model is None:
+    if model is None or model.id == BASE:
         return f"curl {header} {url}/api/v1/models/registry"
     body = f'-H "Content-Type: application/json" -d \'{{"id": "{model.id}"}}\''
     return f"curl -X PUT {header} {body} {url}/api/v1/models/active"

@@ -48,6 +48,7 @@ def list_routes(base_url: str, model: CachedModel | None, needs_key: bool = Fals
     key = ['-H "X-API-Key: $API_KEY"'] if needs_key else []
     token = f'-H "Authorization: Bearer ${TOKEN_VARIABLE}"'
     predict, batch = "/api/v1/inference/predict", "/api/v1/inference/batch_predict"
+    explain = "/api/v1/inference/explain"
     models = "/api/v1/models"
     return [
         Route(
@@ -68,6 +69,12 @@ def list_routes(base_url: str, model: CachedModel | None, needs_key: bool = Fals
             "Many texts at once. The answers keep their order.",
             curl(batch, *key, body([EXAMPLE, "Two hours late, and no apology."])),
         ),
+        Route(
+            "POST",
+            explain,
+            "The verdict with what every word and sentence contributed.",
+            curl(explain, *key, body({"text": EXAMPLE})),
+        ),
         Route("GET", models, "The models on this machine.", curl(models)),
         Route(
             "GET",
@@ -76,6 +83,7 @@ def list_routes(base_url: str, model: CachedModel | None, needs_key: bool = Fals
             curl(f"{models}/{model_id}"),
         ),
         Route("GET", "/health/ready", "Whether a model answers.", curl("/health/ready")),
+        Route("GET", "/metrics", "Figures for Prometheus.", curl("/metrics")),
         Route("GET", "/schema", "The whole API as OpenAPI.", curl("/schema")),
         Route(
             "GET",

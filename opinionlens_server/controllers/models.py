@@ -22,6 +22,7 @@ from opinionlens_server.documentation import problems
 from opinionlens_server.fetches import FetchRequest
 from opinionlens_server.guards import require_admin
 from pipelines.errors import InputError, ModelNotFoundError
+from pipelines.inference.base import BASE, answering_model, base_model
 from pipelines.registry.entries import CachedModel
 from pipelines.registry.versions import RegisteredModel
 
@@ -115,8 +116,8 @@ class ModelsController(Controller):
         responses=problems(404, 500),
     )
     def get_active(self, cache: CacheDependency) -> Model:
-        """The model that the cache says should answer."""
-        active = cache.active()
+        """The model that answers: the one the cache names, or the base model if none ever was."""
+        active = answering_model(cache)
         if active is None:
             raise ModelNotFoundError(cache.active_problem() or "No model is active.")
         return _describe(active, active)
@@ -142,8 +143,9 @@ class ModelsController(Controller):
         responses=problems(400, 404, 500),
     )
     def get_model(self, model_id: FromPath[str], cache: CacheDependency) -> Model:
-        """What is known about one model of the cache."""
-        return _describe(cache.get(model_id), cache.active())
+        """What is known about one model of the cache, or about the base model."""
+        model = base_model() if model_id == BASE else cache.get(model_id)
+        return _describe(model, answering_model(cache))
 
     @delete(
         "/{model_id:str}",

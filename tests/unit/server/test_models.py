@@ -16,7 +16,7 @@ from pipelines.registry.cache import ModelCache
 from pipelines.registry.client import Registry
 from pipelines.registry.entries import CachedModel
 from pipelines.registry.versions import RegisteredModel, RegisteredVersion
-from pipelines.settings import Settings
+from pipelines.settings import Paths, Settings
 from tests.unit.server.conftest import Install, load_counting_scorer
 
 MODELS = "/api/v1/models"
@@ -278,3 +278,13 @@ def test_a_damaged_entry_is_refused(
 
     assert answer.status_code == 422
     assert answering(client) == "reviews-v1"
+
+
+def test_the_base_model_is_described_while_it_answers(tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path, paths=Paths(models=tmp_path / "models"))
+    with TestClient(create_app(settings), base_url="http://127.0.0.1") as client:
+        active = client.get("/api/v1/models/active").json()
+        assert active == client.get("/api/v1/models/base").json()
+    assert active["id"] == "base"
+    assert active["active"] is True
+    assert active["metrics"]["accuracy"] > 0.85

@@ -169,7 +169,7 @@ def test_a_browser_gets_errors_as_a_page(client: Client) -> None:
 def test_the_curl_lines_work_as_they_stand(client: Client, admin: dict[str, bytes]) -> None:
     page = client.get("/").text
     lines = [unescape(line) for line in re.findall(r"<code>(curl [^<]+)</code>", page)]
-    assert len(lines) == 11
+    assert len(lines) == 13
     assert lines == [route["curl"] for route in client.get("/api/v1").json()]
 
     for line in lines:
