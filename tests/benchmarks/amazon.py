@@ -21,7 +21,7 @@ _SEED: Final = 568_454
 # fewer different ones than half a million reviews do.
 _SHARE_OF_FILMS: Final = 0.4
 # So that the labels are about as hard to learn as the real ones.
-_SHARE_OF_ANY: Final = 0.5
+_SHARE_OF_ANY: Final = 0.25
 _FILM_SCORES: Final = {"negative": "1", "positive": "5"}
 
 
@@ -39,7 +39,7 @@ def main() -> None:
 def recombined(
     reviews: list[dict[str, str]], films: dict[str, list[str]], rows: int
 ) -> Iterator[dict[str, str]]:
-    """`rows` rows: each a real one whose sentences are others, half of them of the same score.
+    """`rows` rows: each a real one whose sentences are others, most of the same score.
 
     The same rows on every machine.
     """

@@ -23,7 +23,7 @@ _SHARES: Final = {"a quarter": 4, "a half": 2, "the whole": 1}
 _COMMANDS: Final = (
     ("preprocess",),
     ("vectorize",),
-    ("train", "--subject", "nbsvm", "--log-model"),
+    ("train", "--subject", "nbsvm"),
 )
 _GIB: Final = 1 << 30
 
