@@ -115,7 +115,7 @@ class TermWeighting(TransformerMixin, BaseEstimator):
         if not 0 < self.smoothing < np.inf:
             raise ValueError(f"smoothing must be positive, not {self.smoothing!r}")
         X = self._counts(X, reset=True)
-        df = np.bincount(X.indices, minlength=X.shape[1])
+        df = _frequency(X.indptr, X.indices, np.ones(X.shape[0], dtype=np.bool_), X.shape[1])
         # A tiny corpus may have nothing that occurs twice.
         least = min(self.min_df, int(df.max(initial=1)))
         self.buckets_ = np.flatnonzero(df >= max(least, 1)).astype(np.int32)
@@ -168,14 +168,13 @@ class TermWeighting(TransformerMixin, BaseEstimator):
         return counts
 
     def _log_count_ratio(
-        self, X: csr_matrix, df: NDArray[np.int64], y: ArrayLike | None
+        self, X: csr_matrix, df: NDArray[np.int32], y: ArrayLike | None
     ) -> NDArray[np.float64]:
         """``log((p / |p|) / (q / |q|))`` of the smoothed counts p and q of the two classes."""
         classes, labels = np.unique(np.asarray(y), return_inverse=True)
         if classes.size != 2:
             raise ValueError(f"the nb scheme needs two classes, got {classes.size}")
-        entries = np.repeat(labels == 1, np.diff(X.indptr))
-        positive = np.bincount(X.indices[entries], minlength=X.shape[1])[self.buckets_]
+        positive = _frequency(X.indptr, X.indices, labels == 1, X.shape[1])[self.buckets_]
         p = positive + self.smoothing
         q = df - positive + self.smoothing
         return np.asarray(np.log(p / p.sum()) - np.log(q / q.sum()), dtype=np.float64)
@@ -212,21 +211,42 @@ def _weigh(
     for row in range(n):
         begin = used
         square = 0.0
+        # Without a branch, the processor looks up many columns at once instead of waiting for each.
         for entry in range(offsets[row], offsets[row + 1]):
-            value = 1.0 if presence else np.float64(counts[entry])
             column = column_of[buckets[entry]]
-            if weigh_first:
-                if column < 0:
-                    continue
-                value = (1 + np.log(value)) * weights[column]
+            value = np.float32(1) if presence else counts[entry]
+            values[used] = value
+            columns[used] = column
+            used += column >= 0
             square += value * value
-            if column >= 0:
-                values[used] = value if weigh_first else value * weights[column]
-                columns[used] = column
-                used += 1
+        if weigh_first:
+            square = 0.0
+            for entry in range(begin, used):
+                value = (1 + np.log(np.float64(values[entry]))) * weights[columns[entry]]
+                values[entry] = value
+                square += value * value
+        else:
+            for entry in range(begin, used):
+                values[entry] *= weights[columns[entry]]
         if square > 0:
             length = 1 / np.sqrt(square)
             for entry in range(begin, used):
                 values[entry] = np.float32(values[entry] * length)
         ends[row + 1] = used
-    return values[:used].copy(), columns[:used].copy(), ends
+    return values[:used], columns[:used], ends
+
+
+@njit(cache=True, nogil=True)
+def _frequency(
+    offsets: NDArray[np.int32],
+    buckets: NDArray[np.int32],
+    chosen: NDArray[np.bool_],
+    n_buckets: int,
+) -> NDArray[np.int32]:
+    """In how many of the `chosen` rows each bucket stands, shape (n_buckets,)."""
+    frequency = np.zeros(n_buckets, dtype=np.int32)
+    for row in range(chosen.size):
+        if chosen[row]:
+            for entry in range(offsets[row], offsets[row + 1]):
+                frequency[buckets[entry]] += 1
+    return frequency
