@@ -237,19 +237,27 @@ def _built_in() -> list[Subject]:
 _SMALL: Final = Vectorizer(ngram_max=2, bits=18)
 
 
+# On held-out train texts of IMDB, calibrated, 0.3 is as accurate as 0.1 (92.0 %) in two thirds of
+# the time.
+_NBSVM_TOL: Final = 0.3
+
+
 def _nbsvm(parameters: Parameters, seed: int) -> BaseEstimator:
-    return _linear({**parameters, "scheme": "nb"}, seed)
+    return _linear({**parameters, "scheme": "nb"}, seed, _NBSVM_TOL)
 
 
 def _linear_svc(parameters: Parameters, seed: int) -> BaseEstimator:
     return _linear(parameters, seed)
 
 
-def _linear(parameters: Parameters, seed: int) -> BaseEstimator:
+def _linear(parameters: Parameters, seed: int, tol: float = 0.1) -> BaseEstimator:
     from pipelines.training.linear import LinearSVM
 
     classifier = LinearSVM(
-        C=cast(float, parameters["C"]), class_weight=_class_weight(parameters), random_state=seed
+        C=cast(float, parameters["C"]),
+        class_weight=_class_weight(parameters),
+        tol=tol,
+        random_state=seed,
     )
     return _weighted(parameters, classifier)
 
