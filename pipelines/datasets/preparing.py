@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from pipelines.params import Params
     from pipelines.settings import Settings
+
+_ROW_GROUP: Final = 8192
 
 
 class Preprocessed(msgspec.Struct, frozen=True):
@@ -136,8 +138,10 @@ def prepare_dataset(
     )
     with replaced_folder(settings.paths.prepared / name) as folder:
         for part in SPLITS:
-            # The fastest level: texts come out a seventh larger, in a third less time for all.
-            _part(split, part).write_parquet(folder / f"{part}.parquet", compression_level=1)
+            # The fastest level makes texts a seventh larger. Row groups are encoded in parallel.
+            _part(split, part).write_parquet(
+                folder / f"{part}.parquet", compression_level=1, row_group_size=_ROW_GROUP
+            )
         write_report(folder, report)
     return report
 
