@@ -214,7 +214,7 @@ def _weigh(
         # Without a branch, the processor looks up many columns at once instead of waiting for each.
         for entry in range(offsets[row], offsets[row + 1]):
             column = column_of[buckets[entry]]
-            value = np.float32(1) if presence else counts[entry]
+            value = 1.0 if presence else np.float64(counts[entry])
             values[used] = value
             columns[used] = column
             used += column >= 0
