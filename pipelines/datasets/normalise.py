@@ -77,31 +77,26 @@ def normalise_column(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
     _, offset_buffer, data_buffer = arrow.buffers()
     offsets = np.frombuffer(offset_buffer, dtype=np.int64)
     offsets = offsets[arrow.offset : arrow.offset + len(arrow) + 1]
-    data = np.frombuffer(data_buffer or b"", dtype=np.uint8)[offsets[0] : offsets[-1]].copy()
-    packed, ends, digests = _normalise_all(data, offsets - offsets[0])
-    normalised = pa.LargeStringArray.from_buffers(
-        len(arrow), pa.py_buffer(ends), pa.py_buffer(packed)
+    data = np.frombuffer(data_buffer or b"", dtype=np.uint8)
+    # Texts only ever get shorter, so each task has its own stretch of one buffer.
+    packed = np.empty(offsets[-1] - offsets[0], dtype=np.uint8)
+    digests = np.empty(len(arrow), dtype=np.uint64)
+
+    def normalise_rows(first: int) -> NDArray[np.int64]:
+        last = min(len(arrow), first + _ROWS_PER_TASK)
+        return _normalise_rows(data, offsets, first, last, packed, digests[first:last])
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = list(pool.map(normalise_rows, range(0, len(arrow), _ROWS_PER_TASK)))
+    buffer = pa.py_buffer(packed)
+    normalised = pa.chunked_array(
+        [
+            pa.LargeStringArray.from_buffers(ends.size - 1, pa.py_buffer(ends), buffer)
+            for ends in parts
+        ]
     )
     series = pl.Series(texts.name, pl.from_arrow(normalised))
     return series, pl.Series("digest", digests)
-
-
-def _normalise_all(
-    data: NDArray[np.uint8], offsets: NDArray[np.int64]
-) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint64]]:
-    """Normalise all texts of `data`, which is overwritten; returns bytes, offsets and digests."""
-    n = offsets.size - 1
-    sizes = np.zeros(n + 1, dtype=np.int64)
-    digests = np.empty(n, dtype=np.uint64)
-
-    def normalise_rows(start: int) -> NDArray[np.uint8]:
-        rows = (start, min(n, start + _ROWS_PER_TASK))
-        end = _normalise_rows(data, offsets, rows, sizes[1:], digests)
-        return data[offsets[start] : end]
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = list(pool.map(normalise_rows, range(0, n, _ROWS_PER_TASK)))
-    return np.concatenate(parts), np.cumsum(sizes), digests
 
 
 def _entity_table() -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
@@ -187,25 +182,33 @@ def mix(value: np.uint64) -> np.uint64:
 def _normalise_rows(
     data: NDArray[np.uint8],
     offsets: NDArray[np.int64],
-    rows: tuple[int, int],
-    sizes: NDArray[np.int64],
+    first: int,
+    last: int,
+    packed: NDArray[np.uint8],
     digests: NDArray[np.uint64],
-) -> int:
-    """Normalise the texts ``rows[0]`` to ``rows[1]`` of `data` in place and pack them.
+) -> NDArray[np.int64]:
+    """Normalise the texts `first` to `last` of `data` into `packed`, from their old place on.
 
-    Fills in their sizes and digests. Returns where in `data` they end; they begin where they did.
+    `packed` lacks the bytes before the first text of all. Fills in digests; returns the offsets
+    of the texts in `packed`.
     """
+    longest = 0
+    for row in range(first, last):
+        longest = max(longest, offsets[row + 1] - offsets[row])
+    text = np.empty(longest, dtype=np.uint8)
     nothing = np.empty(0, dtype=np.int64)
-    at = offsets[rows[0]]
-    for row in range(rows[0], rows[1]):
-        start = offsets[row]
-        stop = normalise_bytes(data, start, offsets[row + 1], nothing, nothing)
-        digests[row] = hash_bytes(data, start, stop)
-        sizes[row] = stop - start
-        for i in range(start, stop):
-            data[at] = data[i]
-            at += 1
-    return at
+    ends = np.empty(last - first + 1, dtype=np.int64)
+    at = offsets[first] - offsets[0]
+    ends[0] = at
+    for row in range(first, last):
+        size = offsets[row + 1] - offsets[row]
+        text[:size] = data[offsets[row] : offsets[row + 1]]
+        size = normalise_bytes(text, 0, size, nothing, nothing)
+        digests[row - first] = hash_bytes(text, 0, size)
+        packed[at : at + size] = text[:size]
+        at += size
+        ends[row - first + 1] = at
+    return ends
 
 
 @njit(cache=True, nogil=True)
