@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pipelines.params import Params
     from pipelines.settings import Settings
 
-_ROW_GROUP: Final = 8192
+_ROW_GROUP: Final = 2048
 
 
 class Preprocessed(msgspec.Struct, frozen=True):
