@@ -30,7 +30,7 @@ TOKEN_VARIABLE: Final = "OLENS_SERVING__ADMIN_TOKEN"
 HOST_VARIABLE: Final = "OLENS_SERVING__HOST"
 SESSION_VARIABLE: Final = "OLENS_SERVING__SESSION_SECRET"
 FOLDER_VARIABLE: Final = "OLENS_SERVING__STATE_FOLDER"
-PROTOCOL: Final = "opinionlens_server.protocol:OnePacketProtocol"
+PROTOCOL: Final = "opinionlens_server.protocol:TogetherProtocol"
 METRICS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 LINKS: Final = "links"

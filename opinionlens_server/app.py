@@ -44,7 +44,6 @@ from opinionlens_server.panel import Panel
 from opinionlens_server.problems import problem_details
 from opinionlens_server.registry import RegistryListing
 from opinionlens_server.requests import TextRequest
-from opinionlens_server.security import add_security_headers
 from opinionlens_server.sessions import Sessions
 from opinionlens_server.state import SharedState
 from opinionlens_server.templating import static_files, template_config
@@ -81,16 +80,16 @@ def create_app(
         request_class=TextRequest,
         request_max_body_size=settings.serving.max_body_size,
         middleware=[refuse_foreign(settings.serving)],
-        before_send=[add_security_headers],
         template_config=template_config(),
         openapi_config=_openapi(settings.serving),
         lifespan=[_watch],
         state=State({**objects, "rate_limiter": make_rate_limiter(settings.serving)}),
         logging_config=None,
     )
-    app.before_send.append(complete_allow(app))
-    # Litestar's own middleware does not see requests that no route takes.
-    app.asgi_handler = Observed(app.asgi_handler, objects["metrics"], settings.serving.access_log)
+    # Around the whole of it: Litestar's own middleware does not see requests that no route takes.
+    app.asgi_handler = Observed(
+        complete_allow(app), objects["metrics"], settings.serving.access_log
+    )
     return app
 
 

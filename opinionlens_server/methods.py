@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from litestar import Litestar
-from litestar.types import Message, Scope
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 
-def complete_allow(app: Litestar) -> Callable[[Message, Scope], Awaitable[None]]:
-    """A hook that puts all methods of the path into ``Allow``.
+def complete_allow(app: Litestar) -> ASGIApp:
+    """The handler of `app`, with all methods of the path in ``Allow``.
 
     Litestar's own answer has those of the handler that was registered first.
     """
     known = {route.path_format: sorted(route.methods) for route in app.routes if route.methods}
+    handle = app.asgi_handler
 
-    async def complete(message: Message, scope: Scope) -> None:
-        if scope.get("method") != "OPTIONS" or message["type"] != "http.response.start":
-            return
-        if methods := known.get(scope["path_template"] or ""):
-            others = [header for header in message["headers"] if header[0].lower() != b"allow"]
-            message["headers"] = [*others, (b"allow", ", ".join(methods).encode())]
+    async def completed(scope: Scope, receive: Receive, send: Send) -> None:
+        async def complete(message: Message) -> None:
+            if message["type"] == "http.response.start" and (
+                methods := known.get(scope["path_template"] or "")
+            ):
+                others = [header for header in message["headers"] if header[0].lower() != b"allow"]
+                message["headers"] = [*others, (b"allow", ", ".join(methods).encode())]
+            await send(message)
 
-    return complete
+        asks = scope.get("method") == "OPTIONS"
+        await handle(scope, receive, complete if asks else send)
+
+    return completed

@@ -1,4 +1,4 @@
-"""What every request gets, whatever route takes it: an ID, a place in the metrics, a log line."""
+"""What every request gets: an ID, security headers, a place in the metrics, a log line."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from opinionlens_server.logs import REQUEST_ID
 from opinionlens_server.metrics import UNMATCHED, Metrics
+from opinionlens_server.security import HEADERS
 
-HEADER: Final = b"x-request-id"
+REQUEST_ID_HEADER: Final = b"x-request-id"
 
 # What other programs make: UUIDs, ULIDs, trace IDs. It goes to the logs, so nothing else passes.
 _SANE: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
@@ -26,7 +27,8 @@ logger = logging.getLogger(__name__)
 class Observed:
     """An ASGI application, observed from outside.
 
-    It stands around the routing, so that requests that no route takes are seen as well.
+    It stands around the routing, so that requests that no route takes are seen as well, and static
+    files and errors get the headers, too.
 
     Parameters
     ----------
@@ -57,7 +59,11 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (HEADER, request_id)]
+                message["headers"] = [
+                    *message["headers"],
+                    *HEADERS,
+                    (REQUEST_ID_HEADER, request_id),
+                ]
             await send(message)
 
         try:
@@ -84,6 +90,6 @@ class Observed:
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The client's, if it is one, else a new one."""
     for name, value in headers:
-        if name == HEADER and _SANE.fullmatch(value):
+        if name == REQUEST_ID_HEADER and _SANE.fullmatch(value):
             return value
     return b"%016x" % getrandbits(64)

@@ -1,7 +1,9 @@
-"""HTTP as Uvicorn speaks it, but with the head and the body of an answer in one packet.
+"""HTTP as Uvicorn speaks it, but all answers of a turn of the event loop are written together.
 
-Uvicorn writes them one after the other, and each write wakes the kernel and the client. `olens
-serve` names :class:`OnePacketProtocol` to Uvicorn; an answer to a short text is a sixth cheaper.
+Uvicorn writes the head of an answer, then its body, and both before it turns to the next request.
+Each write wakes the client, which on a virtual machine takes longer than a verdict. Held back until
+the callbacks that are due have been called, head and body are one packet, and a client that reads
+many answers is woken once. `olens serve` names :class:`TogetherProtocol` to Uvicorn.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
-class OnePacketProtocol(HttpToolsProtocol):
-    """A connection whose transport holds the head of an answer back until its body comes."""
+class TogetherProtocol(HttpToolsProtocol):
+    """A connection whose transport writes at the end of the turn."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called by the event loop."""
@@ -21,7 +23,7 @@ class OnePacketProtocol(HttpToolsProtocol):
 
 
 class HoldingTransport(asyncio.Transport):
-    """A transport that joins two writes of the same turn of the event loop.
+    """A transport that joins all that is written in one turn of the event loop.
 
     Parameters
     ----------
@@ -35,22 +37,18 @@ class HoldingTransport(asyncio.Transport):
         super().__init__()
         self._transport = transport
         self._call_soon = loop.call_soon
-        self._held: bytes | None = None
+        self._held: list[bytes] = []
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write `data` at once if something was held back before, else within this turn."""
-        if self._held is None:
-            self._held = bytes(data)
-            # For what has no body, or one that takes its time.
+        """Write `data` when the callbacks that are due have been called."""
+        if not self._held:
             self._call_soon(self._release)
-        else:
-            held, self._held = self._held, None
-            self._transport.write(held + data)
+        self._held.append(bytes(data))
 
     def _release(self) -> None:
-        if self._held is not None:
-            held, self._held = self._held, None
-            self._transport.write(held)
+        if self._held:
+            held, self._held = self._held, []
+            self._transport.write(b"".join(held))
 
     def close(self) -> None:
         """Close the connection after everything is written."""
@@ -59,7 +57,7 @@ class HoldingTransport(asyncio.Transport):
 
     def abort(self) -> None:
         """Close the connection at once."""
-        self._held = None
+        self._held.clear()
         self._transport.abort()
 
     def is_closing(self) -> bool:

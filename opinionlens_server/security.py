@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from litestar.types import Message, Scope
-
 CONTENT_SECURITY_POLICY: Final = "; ".join(
     [
         "default-src 'none'",
@@ -27,9 +25,3 @@ HEADERS: Final = [
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 ]
-
-
-async def add_security_headers(message: Message, _scope: Scope) -> None:
-    """Add them to every answer, errors and static files included."""
-    if message["type"] == "http.response.start":
-        message["headers"] = [*message["headers"], *HEADERS]

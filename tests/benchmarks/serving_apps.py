@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ECHO: Final = "/api/v1/inference/echo"
 PROTOCOLS: Final = {
-    "ours": "opinionlens_server.protocol:OnePacketProtocol",
+    "ours": "opinionlens_server.protocol:TogetherProtocol",
     "fastapi": "httptools",
 }
 PIPELINE_FILE: Final = "pipeline.joblib"
