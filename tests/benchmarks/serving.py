@@ -37,8 +37,9 @@ PREDICT: Final = "/api/v1/inference/predict"
 BATCH: Final = "/api/v1/inference/batch_predict"
 CONNECTIONS: Final = (1, 16, 64)
 SECONDS: Final = 6.0
-"""Of each load in each round: connections that are made first wait, and wrk counts a wait as all the
-requests that it kept from being sent, so that short loads show little else in the p99."""
+"""Of each load in each round. The connections of a load are made one a turn, so the last ones wait,
+and wrk counts a wait as all requests that it kept from being sent: a short load shows little
+else."""
 START_TIMEOUT: Final = 120.0
 
 SHORT: Final = 100
