@@ -300,9 +300,7 @@ def descend(
             i = order[k]
             begin = offsets[rows[i]]
             end = offsets[rows[i] + 1]
-            margin = b
-            for entry in range(begin, end):
-                margin += values[entry] * w[columns[entry]]
+            margin = b + _product(columns, values, begin, end, w)
             gradient = signs[i] * margin - 1 + diagonal[i] * alpha[i]
             projected = gradient
             if alpha[i] == 0:
@@ -331,3 +329,18 @@ def descend(
         else:
             highest_before = highest if highest > 0 else np.inf
     return w, b, passes
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _product(
+    columns: NDArray[np.int32],
+    values: NDArray[np.float32],
+    begin: int,
+    end: int,
+    w: NDArray[np.float32],
+) -> np.float32:
+    """Entries `begin` to `end` times their weights, several at a time, added up in any order."""
+    total = np.float32(0)
+    for entry in range(begin, end):
+        total += values[entry] * w[columns[entry]]
+    return total

@@ -135,7 +135,13 @@ def _built_in() -> list[Subject]:
         Subject(
             name="nbsvm",
             summary="support vector machine on naive Bayes log-count ratios",
-            defaults={"C": 16.0, "smoothing": 1.0, "min_df": 2, "class_weight": "none"},
+            defaults={
+                "C": 16.0,
+                "smoothing": 1.0,
+                "min_df": 2,
+                "min_ratio": 0.2,
+                "class_weight": "none",
+            },
             build=_nbsvm,
             suggest=lambda trial: {
                 "C": trial.suggest_float("C", 1.0, 64.0, log=True),
@@ -348,6 +354,7 @@ def _weighted(parameters: Parameters, classifier: BaseEstimator) -> BaseEstimato
         scheme=cast(str, parameters["scheme"]),
         min_df=cast(int, parameters["min_df"]),
         smoothing=cast(float, parameters.get("smoothing", 1.0)),
+        min_ratio=cast(float, parameters.get("min_ratio", 0.0)),
     )
     return Pipeline([("weighting", weighting), ("classifier", classifier)])
 

@@ -100,7 +100,7 @@ class TestTermWeighting:
     def test_tfidf_of_rare_terms_left_out(self) -> None:
         counts = random_counts()
         found = TermWeighting("tfidf", min_df=10).fit(counts)
-        assert_array_equal(found.buckets_, np.flatnonzero(counts.getnnz(axis=0) >= 10))
+        assert_array_equal(np.sort(found.buckets_), np.flatnonzero(counts.getnnz(axis=0) >= 10))
         idf = np.log(41 / (1 + counts.getnnz(axis=0)[found.buckets_])) + 1
         dense = counts.toarray()[:, found.buckets_]
         raw = np.where(dense > 0, 1 + np.log(np.maximum(dense, 1)), 0) * idf
@@ -112,12 +112,32 @@ class TestTermWeighting:
         labels = np.random.default_rng(1).integers(0, 2, 40)
         found = TermWeighting("nb", min_df=3, smoothing=smoothing).fit(counts, labels)
         kept, ratio = naive_log_count_ratio(counts.toarray(), labels, 3, smoothing)
-        assert_array_equal(found.buckets_, kept)
-        assert_allclose(found.weights_, ratio, rtol=1e-5, atol=1e-6)
+        order = np.argsort(found.buckets_)
+        assert_array_equal(found.buckets_[order], kept)
+        assert_allclose(found.weights_[order], ratio, rtol=1e-5, atol=1e-6)
         presence = normalize((counts.toarray() > 0).astype(float))
-        assert_allclose(
-            found.transform(counts).toarray(), presence[:, kept] * ratio, rtol=1e-5, atol=1e-6
-        )
+        features = found.transform(counts).toarray()[:, order]
+        assert_allclose(features, presence[:, kept] * ratio, rtol=1e-5, atol=1e-6)
+
+    def test_frequent_terms_come_first(self) -> None:
+        counts = random_counts()
+        found = TermWeighting("binary", min_df=3).fit(counts).buckets_
+        df = counts.getnnz(axis=0)[found]
+        assert_array_equal(found, found[np.lexsort((found, -df))])
+
+    def test_terms_that_tell_little_are_left_out(self) -> None:
+        counts, labels = random_counts(), np.arange(40) % 2
+        every = TermWeighting("nb").fit(counts, labels)
+        found = TermWeighting("nb", min_ratio=0.2).fit(counts, labels)
+        telling = np.abs(every.weights_) >= 0.2
+        assert 0 < telling.sum() < telling.size
+        assert_array_equal(found.buckets_, every.buckets_[telling])
+        features = every.transform(counts).toarray()[:, telling]
+        assert_allclose(found.transform(counts).toarray(), features, rtol=1e-6)
+
+    def test_where_nothing_tells_anything_everything_is_kept(self) -> None:
+        counts = sp.csr_matrix(np.ones((4, 3), dtype=np.float32))
+        assert TermWeighting("nb", min_ratio=0.2).fit(counts, [0, 1, 0, 1]).buckets_.size == 3
 
     def test_log_count_ratio_takes_labels_of_any_kind(self) -> None:
         counts = random_counts()
@@ -175,7 +195,13 @@ class TestTermWeighting:
 
     @pytest.mark.parametrize(
         "parameters",
-        [{"scheme": "bm25"}, {"min_df": 0}, {"smoothing": 0.0}, {"smoothing": float("nan")}],
+        [
+            {"scheme": "bm25"},
+            {"min_df": 0},
+            {"smoothing": 0.0},
+            {"smoothing": float("nan")},
+            {"min_ratio": -0.1},
+        ],
     )
     def test_refuses_wrong_parameters(self, parameters: dict[str, Any]) -> None:
         with pytest.raises(ValueError, match=next(iter(parameters))):
