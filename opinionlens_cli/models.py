@@ -51,7 +51,7 @@ def list_cli(as_json: JsonOption = False) -> None:
 @app.command("show")
 def show_cli(
     id: Annotated[  # noqa: A002
-        str | None, typer.Argument(metavar="[ID]", help="Default: the active model.")
+        str | None, typer.Argument(metavar="[ID]", help="Default: the model that answers.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -60,12 +60,14 @@ def show_cli(
     Example: olens models show reviews-v1
     """
     from pipelines.errors import ModelNotFoundError
+    from pipelines.inference.base import BASE, answering_model, base_model
 
     cache = _cache()
-    active = cache.active()
+    active = answering_model(cache)
     if id is None and active is None:
         raise ModelNotFoundError(cache.active_problem() or "No model is active")
-    model = cache.verify(id or (active.id if active else ""))
+    id = id or (active.id if active else "")  # noqa: A001
+    model = base_model() if id == BASE else cache.verify(id)
     listed = _listed(model, active.id if active else None)
     if as_json:
         print_json(listed)
@@ -80,9 +82,13 @@ def show_cli(
 def activate_cli(id: IdArgument, as_json: JsonOption = False) -> None:  # noqa: A002
     """Let a model answer from now on, after checking its files. Running servers follow.
 
+    `base` is the one that comes with OpinionLens.
+
     Example: olens models activate reviews-v1
     """
-    model = _cache().activate(id)
+    from pipelines.inference.base import activate_model
+
+    model = activate_model(_cache(), id)
     if as_json:
         print_json(_listed(model, model.id))
     else:
@@ -95,7 +101,9 @@ def remove_cli(id: IdArgument, as_json: JsonOption = False) -> None:  # noqa: A0
 
     Example: olens models remove reviews-v1
     """
-    _cache().remove(id)
+    from pipelines.inference.base import remove_model
+
+    remove_model(_cache(), id)
     if as_json:
         print_json({"removed": id})
     else:

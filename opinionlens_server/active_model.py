@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from pipelines.errors import ModelError, NoActiveModelError, OpinionLensError
-from pipelines.inference.base import answering_model
+from pipelines.inference.base import BASE, activate_model, answering_model, base_model
 from pipelines.inference.scorer import Scorer
 from pipelines.registry.cache import ModelCache
 from pipelines.registry.entries import CachedModel
@@ -93,7 +93,7 @@ class ActiveModel:
                 self._report(f"The active model cannot be loaded: {type(error).__name__}: {error}")
 
     async def activate(self, model_id: str) -> CachedModel:
-        """Let the model called `model_id` answer, in all workers, if it can be loaded.
+        """Let the model called `model_id`, or `base`, answer in all workers, if it can be loaded.
 
         Raises
         ------
@@ -117,7 +117,7 @@ class ActiveModel:
                 logger.exception("Looking at the model cache failed.")
 
     def _check_and_activate(self, model_id: str) -> CachedModel:
-        model = self.cache.get(model_id)
+        model = base_model() if model_id == BASE else self.cache.get(model_id)
         try:
             self._load(model)
         except OpinionLensError:
@@ -126,7 +126,7 @@ class ActiveModel:
             raise ModelError(
                 f"{model_id} cannot be loaded: {type(error).__name__}: {error}"
             ) from error
-        return self.cache.activate(model_id)
+        return activate_model(self.cache, model_id)
 
     def _load_active(self) -> LoadedModel:
         info = answering_model(self.cache)

@@ -12,6 +12,7 @@ from opinionlens_server.fetches import Fetch, Fetches
 from opinionlens_server.following import Follower, FollowStatus
 from opinionlens_server.registry import RegistryListing
 from pipelines.errors import OpinionLensError
+from pipelines.inference.base import answering_model, base_model
 from pipelines.registry.entries import CachedModel
 from pipelines.registry.versions import RegisteredModel
 
@@ -20,6 +21,8 @@ class CacheView(msgspec.Struct, frozen=True):
     """The models on this machine."""
 
     models: list[CachedModel]
+    base: CachedModel
+    """The one that comes with OpinionLens."""
     active: str | None
     """ID of the one that should answer."""
     damaged: dict[str, str]
@@ -104,8 +107,8 @@ class Panel:
 
     def _cache(self) -> CacheView:
         cache = self._active_model.cache
-        active = cache.active()
-        return CacheView(cache.list(), active.id if active else None, cache.damaged())
+        active = answering_model(cache)
+        return CacheView(cache.list(), base_model(), active.id if active else None, cache.damaged())
 
     def _service(self) -> ServiceView:
         loaded = self._active_model.loaded

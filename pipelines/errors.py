@@ -48,7 +48,7 @@ class NoActiveModelError(ModelError):
 
 
 class ModelInUseError(ModelError):
-    """The active model cannot be removed."""
+    """A model that is needed cannot be removed."""
 
 
 class CorruptModelError(ModelError):

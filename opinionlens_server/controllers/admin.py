@@ -34,6 +34,7 @@ from opinionlens_server.problems import to_problem
 from opinionlens_server.requests import TextRequest
 from opinionlens_server.sessions import NOTICE_COOKIE, Notice, Sessions
 from pipelines.errors import InputError, OpinionLensError
+from pipelines.inference.base import remove_model
 
 Chosen = Annotated[str | None, QueryParameter(name="model_name", required=False)]
 
@@ -174,7 +175,7 @@ class AdminController(Controller):
         cache: CacheDependency,
     ) -> Response[Any]:
         """Delete a model from this machine."""
-        removing = asyncio.to_thread(cache.remove, model_id)
+        removing = asyncio.to_thread(remove_model, cache, model_id)
         notice = await _notice(removing, f"{model_id} is removed.")
         return await _changed(request, panel, sessions, notice)
 

@@ -22,7 +22,7 @@ from opinionlens_server.documentation import problems
 from opinionlens_server.fetches import FetchRequest
 from opinionlens_server.guards import require_admin
 from pipelines.errors import InputError, ModelNotFoundError
-from pipelines.inference.base import BASE, answering_model, base_model
+from pipelines.inference.base import BASE, answering_model, base_model, remove_model
 from pipelines.registry.entries import CachedModel
 from pipelines.registry.versions import RegisteredModel
 
@@ -156,8 +156,8 @@ class ModelsController(Controller):
         responses=problems(*DENIED, 404, 409, 507),
     )
     def remove(self, model_id: FromPath[str], cache: CacheDependency) -> None:
-        """Delete a model from this machine; the active one is kept."""
-        cache.remove(model_id)
+        """Delete a model from this machine; the active one is kept, and so is the base model."""
+        remove_model(cache, model_id)
 
 
 def _describe(model: CachedModel, active: CachedModel | None) -> Model:

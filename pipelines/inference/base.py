@@ -1,4 +1,4 @@
-"""The base model: it comes with the package and answers until a model of one's own is active.
+"""The base model: it comes with the package and answers where no model of one's own is active.
 
 `olens base-model` makes it (see `pipelines.training.base_model`); its folder holds the packed
 table, the model card and the metrics, and can be opened like an entry of the model cache.
@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from pipelines.errors import CorruptModelError
+from pipelines.errors import CorruptModelError, ModelInUseError
 from pipelines.inference.linear import LinearScorer
 from pipelines.inference.packing import PACKED_FILE, unpack
 from pipelines.registry.cache import ModelCache
@@ -91,7 +91,7 @@ def base_sha256() -> str:
 
 
 def answering_model(cache: ModelCache) -> CachedModel | None:
-    """The model that answers: the active one of `cache`, or the base model if none ever was.
+    """The model that answers: the active one of `cache`, or the base model if none is.
 
     None when the active model cannot be used: another one must not answer in its place silently.
     """
@@ -99,6 +99,34 @@ def answering_model(cache: ModelCache) -> CachedModel | None:
     if active is None and cache.active_stamp() is None:
         return base_model()
     return active
+
+
+def activate_model(cache: ModelCache, model_id: str) -> CachedModel:
+    """Let the model of `cache` called `model_id` answer from now on, or the base model.
+
+    Raises
+    ------
+    ModelNotFoundError, CorruptModelError
+        See `ModelCache.activate`.
+    """
+    if model_id != BASE:
+        return cache.activate(model_id)
+    model = base_model()
+    cache.deactivate()
+    return model
+
+
+def remove_model(cache: ModelCache, model_id: str) -> None:
+    """Delete the model of `cache` called `model_id`.
+
+    Raises
+    ------
+    ModelInUseError, ModelNotFoundError
+        See `ModelCache.remove`; the base model cannot be removed either.
+    """
+    if model_id == BASE:
+        raise ModelInUseError("The base model comes with OpinionLens and cannot be removed.")
+    cache.remove(model_id)
 
 
 _REPAIR: Final = "Install opinionlens again"

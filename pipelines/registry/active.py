@@ -50,8 +50,14 @@ def write_active(folder: Path, id_: str, temporary: Path) -> None:
     sync(folder)
 
 
+def remove_active(folder: Path) -> None:
+    """Delete the file, so that it is as if no model had ever been activated."""
+    (folder / ACTIVE).unlink(missing_ok=True)
+    sync(folder)
+
+
 def active_stamp(folder: Path) -> tuple[int, int, int] | None:
-    """A value that changes whenever the file is written, for one `stat`; None: it never was."""
+    """A value that changes whenever the file is written, for one `stat`; None: there is no file."""
     try:
         found = (folder / ACTIVE).stat()
     except FileNotFoundError:

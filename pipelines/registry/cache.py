@@ -37,7 +37,7 @@ from pipelines.errors import (
     StorageError,
 )
 from pipelines.manifest import MANIFEST, Manifest, verify_manifest
-from pipelines.registry.active import ACTIVE, active_stamp, read_active, write_active
+from pipelines.registry.active import ACTIVE, active_stamp, read_active, remove_active, write_active
 from pipelines.registry.disk import delete, is_full, sync, sync_tree, write_synced
 from pipelines.registry.entries import (
     ENTRY,
@@ -115,7 +115,7 @@ class ModelCache:
         return None
 
     def active_stamp(self) -> tuple[int, int, int] | None:
-        """A value that changes whenever `activate` was called, for one `stat`; None: never was."""
+        """A value that changes with every `activate`, for one `stat`; None: no model is active."""
         return active_stamp(self.folder)
 
     def install(
@@ -178,6 +178,11 @@ class ModelCache:
             model = self.verify(id)
             self._write_active(id)
         return model
+
+    def deactivate(self) -> None:
+        """Let no model of the cache answer, as if none had ever been activated."""
+        with self._writing(), self._locks.hold(ACTIVE):
+            remove_active(self.folder)
 
     def remove(self, id: str) -> None:  # noqa: A002
         """Delete the model called `id`.

@@ -26,7 +26,7 @@ from pipelines.registry.tracking_store import TrackingStore
 from pipelines.settings import Settings, load_settings
 from pipelines.training.base_model import Recipe
 from tests.integration.commands import CHECKOUT, OLENS, Olens, clean_environment
-from tests.serving import serve
+from tests.serving import install_linear, serve
 from tests.support import require
 
 COLD = "The food was cold and the waiter rude"
@@ -90,6 +90,22 @@ class TestFirstVerdict:
         assert answer["prediction"] == "NEGATIVE"
         assert answer["model"] == "base"
         assert "base" in page
+
+
+def test_it_answers_again_when_it_is_activated(tmp_path: Path, olens: Olens) -> None:
+    models = ("--root", str(tmp_path), "models")
+    install_linear(tmp_path / "models", 1, 5.0)
+    assert olens(*models, "activate", "reviews-v1").code == 0
+    assert run(tmp_path, *OLENS, "--root", ".", "predict", COLD).stdout.startswith("POSITIVE")
+
+    assert olens(*models, "activate", "base").code == 0
+
+    assert run(tmp_path, *OLENS, "--root", ".", "predict", COLD).stdout.startswith("NEGATIVE")
+    shown = json.loads(olens(*models, "show", "--json").out)
+    assert (shown["id"], shown["active"]) == ("base", True)
+    kept = olens(*models, "remove", "base")
+    assert kept.code == 1
+    assert "comes with OpinionLens" in kept.message
 
 
 class TestRegistering:

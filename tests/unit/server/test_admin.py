@@ -82,10 +82,11 @@ def test_the_models_with_what_is_known_about_them(signed_in: Client, cache: Mode
     assert "0.92" in page
     assert "4 May 2026" in page
     assert page.count('<span class="badge">Active</span>') == 1
-    # The active one can be neither activated nor removed.
+    # The active one can be neither activated nor removed, the base model not removed.
     assert re.findall(r'action="/admin/models/([^"]+)"', page) == [
         "reviews-v2/activate",
         "reviews-v2/remove",
+        "base/activate",
     ]
 
 

@@ -280,6 +280,24 @@ def test_a_damaged_entry_is_refused(
     assert answering(client) == "reviews-v1"
 
 
+def test_the_base_model_can_answer_again(
+    client: Client, admin: dict[str, bytes], cache: ModelCache
+) -> None:
+    activated = client.put(f"{MODELS}/active", json={"id": "base"}, headers=admin)
+
+    assert activated.status_code == 200
+    assert activated.json()["active"] is True
+    assert answering(client) == "base"
+    assert {model.id for model in cache.list()} == {"reviews-v1", "reviews-v2"}
+
+    kept = client.delete(f"{MODELS}/base", headers=admin)
+    assert kept.status_code == 409
+    assert "comes with OpinionLens" in kept.json()["detail"]
+
+    assert client.put(f"{MODELS}/active", json={"id": "reviews-v2"}, headers=admin).is_success
+    assert answering(client) == "reviews-v2"
+
+
 def test_the_base_model_is_described_while_it_answers(tmp_path: Path) -> None:
     settings = Settings(root=tmp_path, paths=Paths(models=tmp_path / "models"))
     with TestClient(create_app(settings), base_url="http://127.0.0.1") as client:
