@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -47,25 +48,29 @@ def free_port() -> int:
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
-    """A PostgreSQL server with an empty database; gives its SQLAlchemy URI."""
+def postgres(password: str = "") -> Iterator[str]:
+    """A PostgreSQL server with an empty database; gives its SQLAlchemy URI.
+
+    With a `password`, that is what its superuser and everyone else has to show one to get in.
+    """
     initdb = program("initdb", POSTGRES_FOLDERS)
     server = program("postgres", POSTGRES_FOLDERS)
     folder = Path(tempfile.mkdtemp(prefix="olens-postgres-"))
     as_user = _unprivileged(folder)
     data, port = folder / "data", free_port()
+    command = [*as_user, str(initdb), "-D", str(data), "-U", "olens", "--no-sync"]
+    command += ["--auth=scram-sha-256", "--pwfile=password"] if password else ["--auth=trust"]
+    (folder / "password").write_text(password)
     try:
-        subprocess.run(
-            [*as_user, str(initdb), "-D", str(data), "-U", "olens", "--auth=trust", "--no-sync"],
-            check=True,
-            capture_output=True,
-            cwd=folder,
-        )
+        subprocess.run(command, check=True, capture_output=True, cwd=folder)
         command = [str(server), "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", ""]
         command += ["-c", "fsync=off", "-c", "full_page_writes=off"]
         # SIGINT is PostgreSQL's fast shutdown.
-        with _process([*as_user, *command], folder, lambda: _connects(port), stop=signal.SIGINT):
-            yield f"postgresql+psycopg2://olens@127.0.0.1:{port}/postgres"
+        user = f"olens:{password}" if password else "olens"
+        address = f"{user}@127.0.0.1:{port}/postgres"
+        ready = partial(_accepts_queries, f"postgresql://{address}")
+        with running([*as_user, *command], folder, ready, stop=signal.SIGINT):
+            yield f"postgresql+psycopg2://{address}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -95,7 +100,7 @@ def mlflow_server(folder: Path, backend_uri: str) -> Iterator[RegistryServer]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
-    with _process(command, folder, lambda: _answers(f"{uri}/health"), environment):
+    with running(command, folder, lambda: answers(f"{uri}/health"), environment):
         yield account
 
 
@@ -123,7 +128,7 @@ def _unprivileged(folder: Path) -> list[str]:
 
 
 @contextmanager
-def _process(
+def running(
     command: Sequence[str],
     folder: Path,
     ready: Callable[[], bool],
@@ -177,29 +182,21 @@ def _end(process: subprocess.Popen[bytes], stop: signal.Signals) -> None:
     process.wait(timeout=10)
 
 
-def _connects(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
-            pass
-    except OSError:
-        return False
-    return _accepts_queries(port)
-
-
-def _accepts_queries(port: int) -> bool:
+def _accepts_queries(address: str) -> bool:
     """PostgreSQL listens before it answers."""
     try:
         import psycopg2
     except ImportError:
         require(False, "psycopg2 is not installed")
     try:
-        psycopg2.connect(f"host=127.0.0.1 port={port} user=olens dbname=postgres").close()
+        psycopg2.connect(address).close()
     except psycopg2.OperationalError:
         return False
     return True
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a page is there."""
     try:
         with urllib.request.urlopen(url, timeout=1) as response:
             return bool(response.status == 200)

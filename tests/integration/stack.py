@@ -1,0 +1,274 @@
+"""The deployment as plain processes, from the same configuration files with addresses substituted.
+
+PostgreSQL, the registry, the service with two workers that follows ``reviews@champion``, both
+exporters, Prometheus and Alertmanager. What needs minutes in the deployment takes seconds here:
+intervals are substituted too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shutil
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+import pytest
+
+from pipelines.registry.registering import register_model
+from tests.integration.commands import CHECKOUT
+from tests.integration.services import RegistryServer, answers, free_port, postgres, running
+from tests.integration.tracked import Tracked
+from tests.serving import Service, serve
+from tests.support import program
+
+DEPLOY: Final = CHECKOUT / "deploy"
+ENTRYPOINT: Final = CHECKOUT / "docker/registry/entrypoint.py"
+
+ELSEWHERE: Final = ("traefik", "grafana")
+"""Jobs whose programs are not here: they are no packages of Debian."""
+
+SECRETS: Final = (
+    "postgres_password",
+    "exporter_password",
+    "registry_admin_password",
+    "registry_session_key",
+)
+
+HURRY: Final = {
+    r"(scrape_interval|evaluation_interval|  interval): \w+": r"\1: 1s",
+    r"for: \w+": "for: 2s",
+    r"offset 1h": "offset 2s",
+}
+"""Patterns of intervals in configuration files, and what stands for them here."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """PostgreSQL with the roles and databases of the deployment."""
+
+    port: int
+    superuser: str
+    """Address for PostgreSQL's own programs, with the password."""
+    secrets: Path
+    """Folder with a file for each secret, as `make secrets` writes it."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Everything that runs."""
+
+    folder: Path
+    """Of the project that the service serves; the registry's artifacts are in `artifacts`."""
+    database: Database
+    registry: RegistryServer
+    service: Service
+    prometheus: str
+    alertmanager: str
+
+    def query(self, promql: str) -> list[dict[str, Any]]:
+        """The result of an instant query."""
+        asked = f"{self.prometheus}/api/v1/query?query={quote(promql)}"
+        result: list[dict[str, Any]] = fetch(asked)["data"]["result"]
+        return result
+
+    def get(self, path: str, **query: str) -> Any:
+        """What Prometheus' API answers."""
+        return fetch(f"{self.prometheus}/api/v1/{path}?{urlencode(query)}")["data"]
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """What Alertmanager knows."""
+        alerts: list[dict[str, Any]] = fetch(f"{self.alertmanager}/api/v2/alerts")
+        return alerts
+
+
+def fetch(url: str) -> Any:
+    """The JSON of a page."""
+    with urllib.request.urlopen(url, timeout=10) as response:
+        return json.load(response)
+
+
+@contextmanager
+def database(secrets_folder: Path) -> Iterator[Database]:
+    """PostgreSQL as the registry and the exporter expect it, with fresh secrets in a folder."""
+    import psycopg2
+    from psycopg2 import sql
+
+    for name in SECRETS:
+        path = secrets_folder / name
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(16) + "\n")
+    with postgres(password=secrets.token_urlsafe(16)) as uri:
+        address = uri.replace("+psycopg2", "")
+        connection = psycopg2.connect(address)
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for role, name in (("mlflow", "postgres"), ("exporter", "exporter")):
+                password = (secrets_folder / f"{name}_password").read_text().strip()
+                statement = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
+                cursor.execute(statement.format(sql.Identifier(role), sql.Literal(password)))
+            cursor.execute("GRANT pg_monitor TO exporter")
+            for name in ("mlflow", "mlflow_auth"):
+                cursor.execute(f"CREATE DATABASE {name} OWNER mlflow")
+        connection.close()
+        port = urlsplit(address).port
+        assert port is not None
+        yield Database(port, address, secrets_folder)
+
+
+@contextmanager
+def registry(database: Database, artifacts: Path) -> Iterator[RegistryServer]:
+    """The registry, started by the entry point of its image; it keeps its files in `artifacts`."""
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    environment = {
+        "REGISTRY_SECRETS": str(database.secrets),
+        "PGHOST": "127.0.0.1",
+        "PGPORT": str(database.port),
+        "MLFLOW_HOST": "127.0.0.1",
+        "MLFLOW_PORT": str(port),
+        "MLFLOW_ARTIFACTS_DESTINATION": str(artifacts),
+        "TMPDIR": str(artifacts.parent),
+    }
+    password = (database.secrets / "registry_admin_password").read_text().strip()
+    command = [sys.executable, str(ENTRYPOINT)]
+    with running(command, artifacts.parent, lambda: answers(f"{uri}/health"), environment):
+        yield RegistryServer(uri, "admin", password, artifacts)
+
+
+@contextmanager
+def stack(folder: Path, tracked: Tracked) -> Iterator[Stack]:
+    """All of it below `folder`; the model of `tracked` is registered as ``reviews@champion``."""
+    for name in ("secrets", "conf", "metrics", "artifacts"):
+        (folder / name).mkdir()
+    with ExitStack() as on:
+        base = on.enter_context(database(folder / "secrets"))
+        server = on.enter_context(registry(base, folder / "artifacts"))
+        _register(server, tracked)
+        service = on.enter_context(_service(folder, server))
+        addresses = {
+            "app:8000": urlsplit(service.url).netloc,
+            "node-exporter:9100": on.enter_context(_node_exporter(folder / "metrics")),
+            "postgres-exporter:9187": on.enter_context(_postgres_exporter(base)),
+            **{f"{name}:{port}": _free_address() for name, port in _REST.items()},
+        }
+        alertmanager = on.enter_context(_alertmanager(folder, addresses["alertmanager:9093"]))
+        prometheus = on.enter_context(_prometheus(folder, addresses))
+        yield Stack(folder, base, server, service, prometheus, alertmanager)
+
+
+@pytest.fixture(scope="module")
+def running_stack(tracked: Tracked, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack for the tests of a file."""
+    with stack(tmp_path_factory.mktemp("stack"), tracked) as running_stack:
+        yield running_stack
+
+
+def configure(folder: Path, addresses: Mapping[str, str]) -> None:
+    """Copy Prometheus' configuration to `folder`, with `addresses` instead of the deployment's."""
+    shutil.copytree(DEPLOY / "prometheus", folder)
+    for path in (folder / "prometheus.yml", *(folder / "rules").glob("*.yml")):
+        text = path.read_text()
+        for name, address in addresses.items():
+            text = text.replace(f"[{name}]", f"[{address}]")
+        for pattern, replacement in HURRY.items():
+            text = re.sub(pattern, replacement, text)
+        path.write_text(text)
+
+
+_REST: Final = {"prometheus": 9090, "alertmanager": 9093, "traefik": 8082, "grafana": 3000}
+"""Ports of programs that start later than the configuration that names them, or never."""
+
+
+def _register(server: RegistryServer, tracked: Tracked) -> None:
+    """What `olens register --alias champion` does."""
+    mlflow = msgspec.structs.replace(
+        tracked.settings.mlflow,
+        registry_uri=server.uri,
+        registry_username=server.username,
+        registry_password=server.password,
+    )
+    settings = msgspec.structs.replace(tracked.settings, mlflow=mlflow)
+    register_model(settings, "reviews", tracked.model_id, alias="champion")
+
+
+@contextmanager
+def _service(folder: Path, server: RegistryServer) -> Iterator[Service]:
+    """`olens serve`, with the registry's credentials in the file where the image expects them."""
+    (folder / "conf/.secrets.toml").write_text(
+        "[default.mlflow]\n"
+        f'registry_username = "{server.username}"\n'
+        f'registry_password = "{server.password}"\n'
+    )
+    environment = {
+        "OLENS_MLFLOW__REGISTRY_URI": server.uri,
+        "OLENS_SERVING__FOLLOW": "reviews@champion",
+        "OLENS_SERVING__FOLLOW_INTERVAL": "1",
+    }
+    with serve(folder, "--workers", "2", env=environment) as service:
+        yield service
+
+
+@contextmanager
+def _node_exporter(textfiles: Path) -> Iterator[str]:
+    address = _free_address()
+    command = [
+        str(program("prometheus-node-exporter")),
+        f"--web.listen-address={address}",
+        f"--collector.textfile.directory={textfiles}",
+    ]
+    with running(command, textfiles, lambda: answers(f"http://{address}/metrics")):
+        yield address
+
+
+@contextmanager
+def _postgres_exporter(database: Database) -> Iterator[str]:
+    address = _free_address()
+    command = [str(program("prometheus-postgres-exporter")), f"--web.listen-address={address}"]
+    environment = {
+        "DATA_SOURCE_URI": f"127.0.0.1:{database.port}/postgres?sslmode=disable",
+        "DATA_SOURCE_USER": "exporter",
+        "DATA_SOURCE_PASS_FILE": str(database.secrets / "exporter_password"),
+    }
+    ready = f"http://{address}/metrics"
+    with running(command, database.secrets, lambda: answers(ready), environment):
+        yield address
+
+
+@contextmanager
+def _alertmanager(folder: Path, address: str) -> Iterator[str]:
+    command = [
+        str(program("prometheus-alertmanager")),
+        f"--config.file={DEPLOY / 'alertmanager/alertmanager.yml'}",
+        f"--storage.path={folder / 'alertmanager'}",
+        f"--web.listen-address={address}",
+        "--cluster.listen-address=",  # it is the only one
+    ]
+    with running(command, folder, lambda: answers(f"http://{address}/-/ready")):
+        yield f"http://{address}"
+
+
+@contextmanager
+def _prometheus(folder: Path, addresses: Mapping[str, str]) -> Iterator[str]:
+    configure(folder / "prometheus", addresses)
+    address = addresses["prometheus:9090"]
+    command = [
+        str(program("prometheus")),
+        f"--config.file={folder / 'prometheus/prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'prometheus-data'}",
+        f"--web.listen-address={address}",
+    ]
+    with running(command, folder, lambda: answers(f"http://{address}/-/ready")):
+        yield f"http://{address}"
+
+
+def _free_address() -> str:
+    return f"127.0.0.1:{free_port()}"
