@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Playwright, sync_playwright
+from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 
 from pipelines.registry.cache import ModelCache
 from tests.e2e.accessibility import axe
@@ -30,6 +30,8 @@ WORDS = {
 @pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
     """Playwright, ended before other modules run: its event loop would be in their way."""
+    # Other tests keep this machine busy meanwhile.
+    expect.set_options(timeout=15_000)
     with sync_playwright() as playwright:
         yield playwright
 
