@@ -40,6 +40,21 @@ class RegistryServer:
     folder: Path
 
 
+@dataclass(frozen=True)
+class PostgresServer:
+    """A running PostgreSQL server."""
+
+    port: int
+    socket: Path
+    """The folder of its socket, which is this machine's way in besides 127.0.0.1."""
+    superuser: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For PostgreSQL's own programs, as the superuser."""
+        return {"PGHOST": str(self.socket), "PGPORT": str(self.port), "PGUSER": self.superuser}
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 that nothing listens on."""
     with socket.socket() as probe:
@@ -48,29 +63,33 @@ def free_port() -> int:
 
 
 @contextmanager
-def postgres(password: str = "") -> Iterator[str]:
-    """A PostgreSQL server with an empty database; gives its SQLAlchemy URI.
+def postgres() -> Iterator[str]:
+    """A PostgreSQL server with an empty database; gives its SQLAlchemy URI."""
+    with postgres_server("olens", "--auth=trust") as server:
+        yield f"postgresql+psycopg2://olens@127.0.0.1:{server.port}/postgres"
 
-    With a `password`, that is what its superuser and everyone else has to show one to get in.
-    """
+
+@contextmanager
+def postgres_server(superuser: str, *options: str) -> Iterator[PostgresServer]:
+    """A PostgreSQL server; `options` are those of initdb."""
     initdb = program("initdb", POSTGRES_FOLDERS)
     server = program("postgres", POSTGRES_FOLDERS)
     folder = Path(tempfile.mkdtemp(prefix="olens-postgres-"))
     as_user = _unprivileged(folder)
     data, port = folder / "data", free_port()
-    command = [*as_user, str(initdb), "-D", str(data), "-U", "olens", "--no-sync"]
-    command += ["--auth=scram-sha-256", "--pwfile=password"] if password else ["--auth=trust"]
-    (folder / "password").write_text(password)
     try:
-        subprocess.run(command, check=True, capture_output=True, cwd=folder)
-        command = [str(server), "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", ""]
-        command += ["-c", "fsync=off", "-c", "full_page_writes=off"]
+        subprocess.run(
+            [*as_user, str(initdb), "-D", str(data), "-U", superuser, "--no-sync", *options],
+            check=True,
+            capture_output=True,
+            cwd=folder,
+        )
+        command = [str(server), "-D", str(data), "-p", str(port), "-h", "127.0.0.1"]
+        command += ["-k", str(folder), "-c", "fsync=off", "-c", "full_page_writes=off"]
+        ready = partial(_accepts_queries, f"host={folder} port={port} user={superuser}")
         # SIGINT is PostgreSQL's fast shutdown.
-        user = f"olens:{password}" if password else "olens"
-        address = f"{user}@127.0.0.1:{port}/postgres"
-        ready = partial(_accepts_queries, f"postgresql://{address}")
         with running([*as_user, *command], folder, ready, stop=signal.SIGINT):
-            yield f"postgresql+psycopg2://{address}"
+            yield PostgresServer(port, folder, superuser)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -189,7 +208,7 @@ def _accepts_queries(address: str) -> bool:
     except ImportError:
         require(False, "psycopg2 is not installed")
     try:
-        psycopg2.connect(address).close()
+        psycopg2.connect(address, dbname="postgres").close()
     except psycopg2.OperationalError:
         return False
     return True

@@ -8,9 +8,10 @@ intervals are substituted too.
 from __future__ import annotations
 
 import json
+import os
 import re
-import secrets
 import shutil
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -24,8 +25,16 @@ import msgspec
 import pytest
 
 from pipelines.registry.registering import register_model
-from tests.integration.commands import CHECKOUT
-from tests.integration.services import RegistryServer, answers, free_port, postgres, running
+from tests.integration.commands import CHECKOUT, OLENS
+from tests.integration.services import (
+    POSTGRES_FOLDERS,
+    PostgresServer,
+    RegistryServer,
+    answers,
+    free_port,
+    postgres_server,
+    running,
+)
 from tests.integration.tracked import Tracked
 from tests.serving import Service, serve
 from tests.support import program
@@ -36,13 +45,6 @@ ENTRYPOINT: Final = CHECKOUT / "docker/registry/entrypoint.py"
 ELSEWHERE: Final = ("traefik", "grafana")
 """Jobs whose programs are not here: they are no packages of Debian."""
 
-SECRETS: Final = (
-    "postgres_password",
-    "exporter_password",
-    "registry_admin_password",
-    "registry_session_key",
-)
-
 HURRY: Final = {
     r"(scrape_interval|evaluation_interval|  interval): \w+": r"\1: 1s",
     r"for: \w+": "for: 2s",
@@ -52,23 +54,12 @@ HURRY: Final = {
 
 
 @dataclass(frozen=True)
-class Database:
-    """PostgreSQL with the roles and databases of the deployment."""
-
-    port: int
-    superuser: str
-    """Address for PostgreSQL's own programs, with the password."""
-    secrets: Path
-    """Folder with a file for each secret, as `make secrets` writes it."""
-
-
-@dataclass(frozen=True)
 class Stack:
     """Everything that runs."""
 
     folder: Path
-    """Of the project that the service serves; the registry's artifacts are in `artifacts`."""
-    database: Database
+    """Like a checkout: with `deploy/secrets`, `backups/metrics`, `models`, and `artifacts`."""
+    database: PostgresServer
     registry: RegistryServer
     service: Service
     prometheus: str
@@ -96,41 +87,38 @@ def fetch(url: str) -> Any:
         return json.load(response)
 
 
-@contextmanager
-def database(secrets_folder: Path) -> Iterator[Database]:
-    """PostgreSQL as the registry and the exporter expect it, with fresh secrets in a folder."""
-    import psycopg2
-    from psycopg2 import sql
-
-    for name in SECRETS:
-        path = secrets_folder / name
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(16) + "\n")
-    with postgres(password=secrets.token_urlsafe(16)) as uri:
-        address = uri.replace("+psycopg2", "")
-        connection = psycopg2.connect(address)
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            for role, name in (("mlflow", "postgres"), ("exporter", "exporter")):
-                password = (secrets_folder / f"{name}_password").read_text().strip()
-                statement = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
-                cursor.execute(statement.format(sql.Identifier(role), sql.Literal(password)))
-            cursor.execute("GRANT pg_monitor TO exporter")
-            for name in ("mlflow", "mlflow_auth"):
-                cursor.execute(f"CREATE DATABASE {name} OWNER mlflow")
-        connection.close()
-        port = urlsplit(address).port
-        assert port is not None
-        yield Database(port, address, secrets_folder)
+def make_secrets(folder: Path) -> Path:
+    """What `make secrets` does, in a `folder` like a checkout; gives the folder of the secrets."""
+    (folder / "deploy").mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(DEPLOY / "prepare.py"), "--deploy", str(folder / "deploy")]
+    subprocess.run([*command, "secrets", "--", *OLENS, "config", "hash-secret"], check=True)
+    return folder / "deploy/secrets"
 
 
 @contextmanager
-def registry(database: Database, artifacts: Path) -> Iterator[RegistryServer]:
+def database(secrets: Path) -> Iterator[PostgresServer]:
+    """PostgreSQL with the deployment's roles and databases."""
+    authentication = ("--auth-local=trust", "--auth-host=scram-sha-256")
+    with postgres_server("postgres", *authentication) as server:
+        psql = [str(program("psql", POSTGRES_FOLDERS)), "--quiet", "--set=ON_ERROR_STOP=1"]
+        environment = {**os.environ, **server.environment}
+        create = [*psql, "--dbname=postgres", "--command=CREATE DATABASE mlflow"]
+        subprocess.run(create, check=True, env=environment)
+        script = (DEPLOY / "postgres/init.sql").read_text().replace("/run/secrets", str(secrets))
+        subprocess.run(
+            [*psql, "--dbname=mlflow"], input=script, text=True, check=True, env=environment
+        )
+        yield server
+
+
+@contextmanager
+def registry(database: PostgresServer, secrets: Path, artifacts: Path) -> Iterator[RegistryServer]:
     """The registry, started by the entry point of its image; it keeps its files in `artifacts`."""
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
+    artifacts.mkdir(exist_ok=True)
     environment = {
-        "REGISTRY_SECRETS": str(database.secrets),
+        "REGISTRY_SECRETS": str(secrets),
         "PGHOST": "127.0.0.1",
         "PGPORT": str(database.port),
         "MLFLOW_HOST": "127.0.0.1",
@@ -138,31 +126,44 @@ def registry(database: Database, artifacts: Path) -> Iterator[RegistryServer]:
         "MLFLOW_ARTIFACTS_DESTINATION": str(artifacts),
         "TMPDIR": str(artifacts.parent),
     }
-    password = (database.secrets / "registry_admin_password").read_text().strip()
+    password = (secrets / "registry_admin_password").read_text().strip()
     command = [sys.executable, str(ENTRYPOINT)]
     with running(command, artifacts.parent, lambda: answers(f"{uri}/health"), environment):
         yield RegistryServer(uri, "admin", password, artifacts)
 
 
 @contextmanager
+def service(folder: Path, secrets: Path, server: RegistryServer) -> Iterator[Service]:
+    """`olens serve`, with its secrets where its image expects them."""
+    (folder / "conf").mkdir(exist_ok=True)
+    shutil.copy(secrets / "app.toml", folder / "conf/.secrets.toml")
+    environment = {
+        "OLENS_MLFLOW__REGISTRY_URI": server.uri,
+        "OLENS_SERVING__FOLLOW": "reviews@champion",
+        "OLENS_SERVING__FOLLOW_INTERVAL": "1",
+    }
+    with serve(folder, "--workers", "2", env=environment) as service:
+        yield service
+
+
+@contextmanager
 def stack(folder: Path, tracked: Tracked) -> Iterator[Stack]:
     """All of it below `folder`; the model of `tracked` is registered as ``reviews@champion``."""
-    for name in ("secrets", "conf", "metrics", "artifacts"):
-        (folder / name).mkdir()
+    secrets = make_secrets(folder)
     with ExitStack() as on:
-        base = on.enter_context(database(folder / "secrets"))
-        server = on.enter_context(registry(base, folder / "artifacts"))
+        base = on.enter_context(database(secrets))
+        server = on.enter_context(registry(base, secrets, folder / "artifacts"))
         _register(server, tracked)
-        service = on.enter_context(_service(folder, server))
+        app = on.enter_context(service(folder, secrets, server))
         addresses = {
-            "app:8000": urlsplit(service.url).netloc,
-            "node-exporter:9100": on.enter_context(_node_exporter(folder / "metrics")),
-            "postgres-exporter:9187": on.enter_context(_postgres_exporter(base)),
+            "app:8000": urlsplit(app.url).netloc,
+            "node-exporter:9100": on.enter_context(_node_exporter(folder / "backups/metrics")),
+            "postgres-exporter:9187": on.enter_context(_postgres_exporter(base, secrets)),
             **{f"{name}:{port}": _free_address() for name, port in _REST.items()},
         }
         alertmanager = on.enter_context(_alertmanager(folder, addresses["alertmanager:9093"]))
         prometheus = on.enter_context(_prometheus(folder, addresses))
-        yield Stack(folder, base, server, service, prometheus, alertmanager)
+        yield Stack(folder, base, server, app, prometheus, alertmanager)
 
 
 @pytest.fixture(scope="module")
@@ -201,23 +202,6 @@ def _register(server: RegistryServer, tracked: Tracked) -> None:
 
 
 @contextmanager
-def _service(folder: Path, server: RegistryServer) -> Iterator[Service]:
-    """`olens serve`, with the registry's credentials in the file where the image expects them."""
-    (folder / "conf/.secrets.toml").write_text(
-        "[default.mlflow]\n"
-        f'registry_username = "{server.username}"\n'
-        f'registry_password = "{server.password}"\n'
-    )
-    environment = {
-        "OLENS_MLFLOW__REGISTRY_URI": server.uri,
-        "OLENS_SERVING__FOLLOW": "reviews@champion",
-        "OLENS_SERVING__FOLLOW_INTERVAL": "1",
-    }
-    with serve(folder, "--workers", "2", env=environment) as service:
-        yield service
-
-
-@contextmanager
 def _node_exporter(textfiles: Path) -> Iterator[str]:
     address = _free_address()
     command = [
@@ -230,16 +214,16 @@ def _node_exporter(textfiles: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _postgres_exporter(database: Database) -> Iterator[str]:
+def _postgres_exporter(database: PostgresServer, secrets: Path) -> Iterator[str]:
     address = _free_address()
     command = [str(program("prometheus-postgres-exporter")), f"--web.listen-address={address}"]
     environment = {
         "DATA_SOURCE_URI": f"127.0.0.1:{database.port}/postgres?sslmode=disable",
         "DATA_SOURCE_USER": "exporter",
-        "DATA_SOURCE_PASS_FILE": str(database.secrets / "exporter_password"),
+        "DATA_SOURCE_PASS_FILE": str(secrets / "exporter_password"),
     }
     ready = f"http://{address}/metrics"
-    with running(command, database.secrets, lambda: answers(ready), environment):
+    with running(command, secrets, lambda: answers(ready), environment):
         yield address
 
 

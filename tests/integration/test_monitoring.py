@@ -71,7 +71,7 @@ def metrics_of(promql: str) -> set[str]:
 def used(running_stack: Stack) -> Stack:
     """A stack that has a backup to tell of, and whose service follows the registry."""
     stamp = f"opinionlens_backup_last_success_timestamp_seconds {time.time()}\n"
-    (running_stack.folder / "metrics/backup.prom").write_text(stamp)
+    (running_stack.folder / "backups/metrics/backup.prom").write_text(stamp)
     followed = {"name": "reviews", "version": "1"}
 
     def model() -> object:
