@@ -70,6 +70,10 @@ base-model: $(VENV)/.bench ## Make the model that comes with the package; wants 
 mlflow: install ## Open the tracking store in MLflow's own page, http://127.0.0.1:5000.
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --port 5000
 
+.PHONY: dashboards
+dashboards: $(VENV)/.dev ## Write Grafana's dashboards from their code, deploy/grafana/boards.
+	$(BIN)/python -m deploy.grafana.dashboards
+
 .PHONY: constraints
 constraints: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows.
 	$(BIN)/python -m pip install --quiet pip-tools

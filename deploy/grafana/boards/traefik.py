@@ -8,6 +8,8 @@ from deploy.grafana.panels import UP, Board, Section, graph, one, quantile, quan
 
 INCOMING: Final = "traefik_entrypoint_requests_total"
 SERVED: Final = "traefik_service_requests_total"
+FAILED: Final = 'code=~"5.."'
+SERVICES: Final = {"0": ("one is down", "red"), "1": ("all up", "green")}
 
 TRAEFIK: Final = Board(
     "Traefik",
@@ -17,13 +19,20 @@ TRAEFIK: Final = Board(
             "Now",
             [
                 one("Proxy", 'up{job="traefik"}', words=UP),
+                one("Services", "min(traefik_service_server_up)", words=SERVICES),
                 one("Requests", rate(INCOMING), "reqps"),
+                one(
+                    "Failed",
+                    f"({rate(INCOMING, FAILED)} or vector(0)) / {rate(INCOMING)}",
+                    "percentunit",
+                    bad=0.05,
+                ),
                 one("Connections", "sum(traefik_open_connections)"),
                 one(
-                    "Certificate",
+                    "Certificate ends in",
                     "min(traefik_tls_certs_not_after) - time()",
                     "dtdurations",
-                    "Time until the first one ends.",
+                    "The first of them.",
                     bad=14 * 24 * 3600,
                     bad_below=True,
                     empty="none",
@@ -40,7 +49,7 @@ TRAEFIK: Final = Board(
                     "Failed",
                     "percentunit",
                     {
-                        "{{service}}": rate(SERVED, 'code=~"5.."', "service")
+                        "{{service}}": rate(SERVED, FAILED, "service")
                         + f" / {rate(SERVED, by='service')}"
                     },
                     "Status 500 and above; 502 to 504 are Traefik's own, when a service does not "
