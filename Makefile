@@ -9,6 +9,21 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 # What an installation is made from; when one of them changes, it is made anew.
 SOURCES := pyproject.toml conf/constraints.txt hatch_build.py
 
+# The deployment. Images carry the version; choices and secrets are what `make secrets` wrote.
+export OLENS_VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+COMPOSE := docker compose --env-file deploy/.env --file deploy/compose.yaml
+STACK ?= local
+IN_STACK = $(COMPOSE) --file deploy/compose.$(STACK).yaml
+CHECK := @$(PYTHON) deploy/prepare.py check
+HASH_SECRET ?= $(if $(wildcard $(BIN)/olens),$(BIN)/olens,docker run --rm --interactive \
+	--network none opinionlens-app:$(OLENS_VERSION) olens) config hash-secret
+
+# How backup.py reaches what it backs up.
+IN_VOLUME := $(COMPOSE) run --rm -T --no-deps --entrypoint sh
+PLACES := --postgres '$(COMPOSE) exec -T postgres' \
+	--artifacts '$(IN_VOLUME) registry' /artifacts --models '$(IN_VOLUME) app' /app/models \
+	--stop '$(COMPOSE) stop app registry' --start '$(COMPOSE) start registry app'
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -69,6 +84,55 @@ base-model: $(VENV)/.bench ## Make the model that comes with the package; wants 
 .PHONY: mlflow
 mlflow: install ## Open the tracking store in MLflow's own page, http://127.0.0.1:5000.
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --port 5000
+
+.PHONY: build
+build: ## Build the images of the service and of the registry.
+	docker build --file docker/app.Dockerfile --tag opinionlens-app:$(OLENS_VERSION) .
+	docker build --file docker/registry.Dockerfile --tag opinionlens-registry:$(OLENS_VERSION) .
+
+.PHONY: secrets
+secrets: ## Write the secrets and choices of the deployment that are not there yet.
+	@$(PYTHON) deploy/prepare.py secrets -- $(HASH_SECRET)
+
+.PHONY: config
+config: ## Show what compose makes of the files; STACK=prod for the public one.
+	@$(IN_STACK) config
+
+.PHONY: up
+up: ## Start the local stack: http://opinionlens.localhost.
+	$(CHECK)
+	$(IN_STACK) up --detach --wait --remove-orphans
+
+.PHONY: up-prod
+up-prod: STACK := prod
+up-prod: ## Start the public stack: the domain of deploy/.env, over HTTPS.
+	$(CHECK) --public
+	$(IN_STACK) up --detach --wait --remove-orphans
+
+.PHONY: down
+down: ## Stop the stack; what it holds stays in its volumes.
+	$(COMPOSE) down --remove-orphans
+
+.PHONY: logs
+logs: ## Follow the logs, of SERVICE=app alone if you like.
+	$(COMPOSE) logs --follow --tail 100 $(SERVICE)
+
+.PHONY: ps
+ps: ## Show the services and their health.
+	$(COMPOSE) ps --all
+
+.PHONY: backup
+backup: ## Back up databases, artifacts and models to backups/; KEEP=14 removes older ones.
+	@$(PYTHON) deploy/backup.py backup backups $(PLACES) $(if $(KEEP),--keep $(KEEP))
+
+.PHONY: restore
+restore: ## Restore the newest backup, or FROM=backups/...; asks first, unless YES=1.
+	@YES=$(YES) $(PYTHON) deploy/backup.py restore backups $(PLACES) $(if $(FROM),--from $(FROM))
+
+.PHONY: migrate
+migrate: ## Bring the registry's database to the schema of this version, after an upgrade.
+	$(COMPOSE) stop registry
+	$(COMPOSE) run --rm registry mlflow db upgrade postgresql+psycopg2:///mlflow
 
 .PHONY: dashboards
 dashboards: $(VENV)/.dev ## Write Grafana's dashboards from their code, deploy/grafana/boards.

@@ -1,6 +1,6 @@
 """Write the secrets and the choices of the deployment, and check both before it is started.
 
-    python3 deploy/prepare.py secrets HASH...   # HASH... prints the hash of what it reads
+    python3 deploy/prepare.py secrets -- COMMAND...   # prints the hash of what it reads
     python3 deploy/prepare.py check [--public]
 
 `make secrets`, `make up` and `make up-prod` call this. It needs Python's standard library only.
