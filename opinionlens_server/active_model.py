@@ -31,6 +31,8 @@ class LoadedModel(msgspec.Struct, frozen=True):
 
     info: CachedModel
     scorer: Scorer
+    activated: float | None = None
+    """When it was made the active one, in seconds since 1970; None: it is there by default."""
 
     @property
     def quick(self) -> bool:
@@ -82,7 +84,7 @@ class ActiveModel:
                 return
             self._seen = stamp
             try:
-                self.loaded = await asyncio.to_thread(self._load_active)
+                self.loaded = await asyncio.to_thread(self._load_active, stamp)
                 self.problem = None
                 logger.info("Model %s answers now.", self.loaded.info.id)
             except OpinionLensError as error:
@@ -128,20 +130,20 @@ class ActiveModel:
             ) from error
         return activate_model(self.cache, model_id)
 
-    def _load_active(self) -> LoadedModel:
+    def _load_active(self, stamp: tuple[int, int, int] | None) -> LoadedModel:
         info = answering_model(self.cache)
         if info is None:
             raise NoActiveModelError(_what_to_do(self.cache))
         if info.path.parent == self.cache.folder:
             # A disk may have changed a file since it was activated; weights do not show that.
             self.cache.verify(info.id)
-        return self._load(info)
+        return self._load(info, activated=stamp[0] / 1e9 if stamp else None)
 
-    def _load(self, info: CachedModel) -> LoadedModel:
+    def _load(self, info: CachedModel, activated: float | None = None) -> LoadedModel:
         scorer = self.load(info.path)
         # What is lazy in it happens now and not to the first user.
         scorer.predict([WARM_UP_TEXT])
-        return LoadedModel(info, scorer)
+        return LoadedModel(info, scorer, activated)
 
     def _report(self, problem: str) -> None:
         self.problem = problem

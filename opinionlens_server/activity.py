@@ -6,13 +6,17 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
+from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
-from opinionlens_server.metrics import Metrics
+from opinionlens_server.metrics import Metrics, gauge
 from opinionlens_server.state import SharedState, is_running
 
 MINUTES: Final = 30
@@ -52,6 +56,22 @@ class ServiceFacts(msgspec.Struct, frozen=True):
     """The last half hour, oldest first; the last one is the minute that runs."""
 
 
+class WorkersCollector(Collector):
+    """What Prometheus is told about the workers' processes."""
+
+    def __init__(self, state: SharedState) -> None:
+        self._state = state
+
+    def collect(self) -> Iterator[Metric]:
+        """One family after the other."""
+        with self._state.database() as database:
+            signed_on = database.execute("SELECT pid FROM workers").fetchall()
+        running = [pid for (pid,) in signed_on if is_running(pid)]
+        yield gauge("opinionlens_workers", "Workers that run", len(running))
+        if memory := sum(map(_memory, running)):
+            yield gauge("opinionlens_memory_bytes", "Memory of all workers together", memory)
+
+
 class Activity:
     """Keeps the counters as they were at the beginning of each minute.
 
@@ -67,6 +87,7 @@ class Activity:
         self._metrics = metrics
         self._state = state
         self._started = time.time()
+        metrics.tell(WorkersCollector(state))
 
     async def watch(self) -> None:
         """Look at the counters every few seconds until cancelled."""
@@ -136,6 +157,15 @@ class Activity:
                     else:
                         negative += sample.value
         return Totals(int(requests), int(positive), int(negative))
+
+
+def _memory(pid: int) -> int:
+    """Bytes of a process, with its share of what it shares; 0 where the kernel does not say."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def _differences(samples: dict[int, Totals], now: Totals, minute: int) -> list[Minute]:

@@ -191,16 +191,21 @@ class ModelCollector(Collector):
             labels = {"id": model.id, "name": model.name, "version": str(model.version)}
             info.add_metric([], labels)
         yield info
-        yield _gauge("opinionlens_model_ready", "Whether a model answers", loaded is not None)
+        yield gauge("opinionlens_model_ready", "Whether a model answers", loaded is not None)
+        yield gauge(
+            "opinionlens_model_refused",
+            "Whether the model that should be active cannot be loaded",
+            self._active_model.problem is not None,
+        )
         cached = self._active_model.cache.list()
-        yield _gauge("opinionlens_model_cache_models", "Models in the cache", len(cached))
+        yield gauge("opinionlens_model_cache_models", "Models in the cache", len(cached))
         size = sum(model.size for model in cached)
-        yield _gauge("opinionlens_model_cache_bytes", "Their size on disk", size)
-        if stamp := self._active_model.cache.active_stamp():
-            yield _gauge(
+        yield gauge("opinionlens_model_cache_bytes", "Their size on disk", size)
+        if loaded is not None and loaded.activated is not None:
+            yield gauge(
                 "opinionlens_model_last_switch_timestamp_seconds",
-                "When a model was last made the active one",
-                stamp[0] / 1e9,
+                "When the model that answers was made the active one",
+                loaded.activated,
             )
 
 
@@ -224,5 +229,6 @@ class _Families(Collector):
                 yield family
 
 
-def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:
+def gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:
+    """A family of one sample without labels."""
     return GaugeMetricFamily(name, documentation, value=float(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,17 @@ LIMITS = Serving(
 )
 
 Install = Callable[..., CachedModel]
+
+WAIT = 10.0
+"""Seconds until something has to come about."""
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Go on when `condition` holds, which takes the service a moment."""
+    deadline = time.monotonic() + WAIT
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.01)
 
 
 class CountingScorer:

@@ -26,11 +26,10 @@ from pipelines.registry.client import Registry
 from pipelines.registry.entries import CachedModel
 from pipelines.registry.versions import RegisteredModel, RegisteredVersion
 from pipelines.settings import MLflow, Settings
-from tests.unit.server.conftest import Install, load_counting_scorer
+from tests.unit.server.conftest import WAIT, Install, load_counting_scorer, wait_for
 
 Client = TestClient[Litestar]
 HTMX = {"HX-Request": "true"}
-WAIT = 10.0
 
 
 @pytest.fixture
@@ -65,13 +64,6 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> list[RegisteredModel]:
     ]
     monkeypatch.setattr(Registry, "models", lambda self: models)
     return models
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.01)
 
 
 def test_the_models_with_what_is_known_about_them(signed_in: Client, cache: ModelCache) -> None:

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from opinionlens_server.app import create_app
 from opinionlens_server.metrics import FOLDER_VARIABLE, INFERENCE
 from pipelines.settings import Settings
-from tests.unit.server.conftest import Install, load_counting_scorer
+from tests.unit.server.conftest import Install, load_counting_scorer, wait_for
 
 PREDICT = "/api/v1/inference/predict"
 BATCH = "/api/v1/inference/batch_predict"
@@ -131,6 +131,28 @@ def test_without_a_model_that_is_told(empty_client: Client) -> None:
 
     assert value(found, "opinionlens_model_ready") == 0
     assert not [name for name, _ in found if name == "opinionlens_model_info"]
+
+
+def test_a_model_that_is_refused_is_told_with_the_one_that_stays(
+    client: Client, install: Install
+) -> None:
+    before = samples(client)
+    install(1, name="broken", activate=True)
+    wait_for(lambda: value(samples(client), "opinionlens_model_refused") == 1)
+    after = samples(client)
+
+    assert value(before, "opinionlens_model_refused") == 0
+    assert value(after, "opinionlens_model_info", id="reviews-v1", name="reviews", version="1") == 1
+    switched = "opinionlens_model_last_switch_timestamp_seconds"
+    assert value(after, switched) == value(before, switched)
+
+
+def test_workers_are_told(client: Client) -> None:
+    found = samples(client)
+
+    assert value(found, "opinionlens_workers") == 1
+    if Path("/proc/self/smaps_rollup").exists():
+        assert 10e6 < value(found, "opinionlens_memory_bytes") < 10e9
 
 
 def test_fetches_are_counted(client: Client, admin: dict[str, bytes]) -> None:
