@@ -92,5 +92,17 @@ HTTP: Final = Board(
                 ),
             ],
         ),
+        Section(
+            "Workers",
+            [
+                graph("Workers", "short", {"running": "opinionlens_workers"}),
+                graph(
+                    "Memory",
+                    "bytes",
+                    {"all workers": "opinionlens_memory_bytes"},
+                    "What they share counts once.",
+                ),
+            ],
+        ),
     ],
 )
