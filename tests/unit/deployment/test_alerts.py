@@ -41,14 +41,19 @@ def test_alertmanager_accepts_its_configuration() -> None:
 @pytest.mark.parametrize("receiver", ["slack_configs", "email_configs"])
 def test_the_receivers_that_are_described_can_be_taken_over(receiver: str, tmp_path: Path) -> None:
     """Webhooks by `url_file` are newer than Debian's Alertmanager, which cannot check them."""
-    text = (DEPLOY / "alertmanager/alertmanager.yml").read_text()
-    described = re.search(rf"^#(   {receiver}:\n(#     .*\n)+)", text, re.MULTILINE)
-    assert described
     changed = tmp_path / "alertmanager.yml"
-    changed.write_text(text + " " + described[1].replace("\n#", "\n "))
+    changed.write_text(with_receiver(receiver))
 
     run("amtool", "check-config", changed)
     assert receiver in yaml.safe_load(changed.read_text())["receivers"][0]
+
+
+def with_receiver(receiver: str) -> str:
+    """Alertmanager's configuration with one of the receivers that its comments describe."""
+    text = (DEPLOY / "alertmanager/alertmanager.yml").read_text()
+    described = re.search(rf"^#(   {receiver}:\n(#     .*\n)+)", text, re.MULTILINE)
+    assert described
+    return text + " " + described[1].replace("\n#", "\n ")
 
 
 @pytest.mark.slow
