@@ -21,7 +21,8 @@ HASH_SECRET ?= $(if $(wildcard $(BIN)/olens),$(BIN)/olens,docker run --rm --inte
 # How backup.py reaches what it backs up.
 IN_VOLUME := $(COMPOSE) run --rm -T --no-deps --entrypoint sh
 PLACES := --postgres '$(COMPOSE) exec -T postgres' \
-	--artifacts '$(IN_VOLUME) registry' /artifacts --models '$(IN_VOLUME) app' /app/models \
+	--artifacts '$(IN_VOLUME) registry' /var/lib/mlflow \
+	--models '$(IN_VOLUME) app' /srv/opinionlens/models \
 	--stop '$(COMPOSE) stop app registry' --start '$(COMPOSE) start registry app'
 
 .DEFAULT_GOAL := help
@@ -87,8 +88,10 @@ mlflow: install ## Open the tracking store in MLflow's own page, http://127.0.0.
 
 .PHONY: build
 build: ## Build the images of the service and of the registry.
-	docker build --file docker/app.Dockerfile --tag opinionlens-app:$(OLENS_VERSION) .
-	docker build --file docker/registry.Dockerfile --tag opinionlens-registry:$(OLENS_VERSION) .
+	for image in app registry; do \
+		docker build --file docker/$$image.Dockerfile --build-arg VERSION=$(OLENS_VERSION) \
+			--tag opinionlens-$$image:$(OLENS_VERSION) . || exit 1; \
+	done
 
 .PHONY: secrets
 secrets: ## Write the secrets and choices of the deployment that are not there yet.

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.unit.deployment.merged import STACKS, Compose, files, merge, merged
+from tests.unit.deployment.merged import DEPLOY, STACKS, Compose, files, merge, merged
 
 PORTS: Final = {
     "local": ["127.0.0.1:80:8080/tcp"],
@@ -239,6 +239,7 @@ def in_network(address: str, network: str) -> bool:
 def test_the_service_accepts_its_settings(stack: Compose, tmp_path, monkeypatch):
     from pipelines.settings import load_settings
 
+    monkeypatch.setenv("OLENS_ENV", setting("app", "OLENS_ENV"))
     for name, value in stack["services"]["app"]["environment"].items():
         monkeypatch.setenv(name, str(value))
     serving = load_settings(tmp_path).serving
@@ -247,3 +248,26 @@ def test_the_service_accepts_its_settings(stack: Compose, tmp_path, monkeypatch)
     assert serving.allowed_hosts == (host, "app")
     assert serving.trusted_proxies == ("172.30.253.2",)
     assert serving.cookie_secure == (host == "example.org")
+
+
+def test_paths_are_those_of_the_images(stack: Compose):
+    app, registry = stack["services"]["app"], stack["services"]["registry"]
+    root = setting("app", "OLENS_ROOT")
+
+    assert {one["source"]: one.get("target") for one in app["secrets"]} == {
+        "app": f"{root}/conf/.secrets.toml"
+    }
+    assert app["volumes"] == [f"models:{root}/models:rw"]
+    artifacts = setting("registry", "MLFLOW_ARTIFACTS_DESTINATION")
+    assert registry["volumes"] == [f"artifacts:{artifacts}:rw"]
+    places = (DEPLOY.parent / "Makefile").read_text()
+    assert f"registry' {artifacts} " in places
+    assert f"app' {root}/models " in places
+
+
+def setting(image: str, name: str) -> str:
+    """A variable that an image sets."""
+    file = (DEPLOY.parent / f"docker/{image}.Dockerfile").read_text()
+    found = re.search(rf"\b{name}=(\S+)", file)
+    assert found
+    return found[1]

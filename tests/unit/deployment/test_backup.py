@@ -1,0 +1,229 @@
+"""What `make backup` and `make restore` refuse, and what they leave behind when something fails.
+
+Folders are real; PostgreSQL's programs are played by a script here. The real ones are in
+`tests/integration/test_backup.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.unit.deployment.merged import DEPLOY
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+PLAYED = """\
+#!/bin/sh
+# pg_dump prints, pg_restore reads, psql obeys; each writes down what it was asked.
+echo "$*" >> "$LOG"
+[ "$1" = "$FAIL" ] && exit 3
+[ "$1" = pg_dump ] && echo "contents of $4"
+[ "$1" = pg_restore ] && cat >> "$LOG"
+exit 0
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """Two folders with something in them."""
+    (tmp_path / "played").write_text(PLAYED)
+    for name in ("artifacts", "models"):
+        (tmp_path / name / "below").mkdir(parents=True)
+        (tmp_path / name / "below/file").write_text(f"old {name}")
+        (tmp_path / name / ".hidden").write_text("dot")
+    return tmp_path
+
+
+@pytest.fixture
+def run(here: Path) -> Run:
+    def run(
+        command: str, *options: str, fail: str = "", yes: str = "1"
+    ) -> subprocess.CompletedProcess[str]:
+        arguments = [sys.executable, str(DEPLOY / "backup.py"), command, str(here / "backups")]
+        arguments += ["--postgres", f"sh {here / 'played'}"]
+        for name in ("artifacts", "models"):
+            arguments += [f"--{name}", "sh", str(here / name)]
+        arguments += ["--stop", f"touch {here / 'stopped'}", "--start", f"touch {here / 'started'}"]
+        environment = {**os.environ, "LOG": str(here / "log"), "FAIL": fail, "YES": yes}
+        return subprocess.run(
+            [*arguments, *options],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+def backups(here: Path) -> list[Path]:
+    return sorted((here / "backups").glob("[0-9]*"))
+
+
+def spoil(here: Path) -> None:
+    """What is there now is not what was backed up."""
+    (here / "artifacts/below/file").write_text("new artifacts")
+    (here / "artifacts/more").write_text("to go away")
+    (here / "models/.hidden").unlink()
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_what_was_backed_up_comes_back(here: Path, run: Run):
+    before = {name: contents(here / name) for name in ("artifacts", "models")}
+    assert run("backup").returncode == 0
+    spoil(here)
+
+    done = run("restore")
+
+    assert done.returncode == 0, done.stderr
+    assert {name: contents(here / name) for name in before} == before
+    log = (here / "log").read_text()
+    assert log.count("contents of mlflow\n") == log.count("contents of mlflow_auth\n") == 1
+    assert (here / "stopped").exists()
+    assert (here / "started").exists()
+
+
+def test_a_backup_is_for_its_owner_but_its_time_is_for_the_exporter(here: Path, run: Run):
+    run("backup")
+    (backup,) = backups(here)
+
+    assert stat.S_IMODE((here / "backups").stat().st_mode) == 0o700
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o700
+    metric = here / "backups/metrics/backup.prom"
+    assert stat.S_IMODE(metric.stat().st_mode) == 0o644
+    assert stat.S_IMODE(metric.parent.stat().st_mode) == 0o755
+    name, _, value = metric.read_text().splitlines()[-1].partition(" ")
+    assert name == "opinionlens_backup_last_success_timestamp_seconds"
+    assert abs(float(value) - metric.stat().st_mtime) < 60
+
+
+def test_other_programs_can_check_the_sums(here: Path, run: Run):
+    run("backup")
+    (backup,) = backups(here)
+
+    done = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=backup, capture_output=True)
+
+    assert done.returncode == 0
+    assert done.stdout.count(b": OK") == 4
+
+
+def test_a_failed_backup_leaves_nothing_behind(here: Path, run: Run):
+    run("backup")
+    metric = (here / "backups/metrics/backup.prom").read_text()
+    before = sorted((here / "backups").iterdir())
+
+    done = run("backup", fail="pg_dump")
+
+    assert done.returncode == 1
+    assert "pg_dump" in done.stderr
+    assert sorted((here / "backups").iterdir()) == before
+    assert (here / "backups/metrics/backup.prom").read_text() == metric
+
+
+def test_a_missing_folder_is_no_empty_backup(here: Path, run: Run):
+    done = run("backup", "--models", "sh", str(here / "elsewhere"))
+
+    assert done.returncode == 1
+    assert backups(here) == []
+
+
+def test_old_backups_are_removed(here: Path, run: Run):
+    for name in ("2020-01-01T000000Z", "2021-01-01T000000Z"):
+        (here / "backups" / name).mkdir(parents=True)
+        (here / "backups" / name / "SHA256SUMS").touch()
+
+    assert run("backup", "--keep", "2").returncode == 0
+
+    assert len(backups(here)) == 2
+    assert backups(here)[0].name == "2021-01-01T000000Z"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-1] + b"!"),
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(path.read_bytes() + b"\n"),
+    ],
+    ids=["a flipped byte", "missing", "longer"],
+)
+@pytest.mark.parametrize("name", ["mlflow.dump", "mlflow_auth.dump", "artifacts.tar", "models.tar"])
+def test_a_damaged_backup_is_refused_before_anything_changes(
+    here: Path, run: Run, name: str, damage: Callable[[Path], None]
+):
+    run("backup")
+    (backup,) = backups(here)
+    damage(backup / name)
+    spoil(here)
+    before = contents(here / "artifacts")
+
+    done = run("restore")
+
+    assert done.returncode == 1
+    assert name in done.stderr
+    assert contents(here / "artifacts") == before
+    assert not (here / "stopped").exists()
+
+
+def test_an_unlisted_file_is_no_way_around_the_sums(here: Path, run: Run):
+    run("backup")
+    (backup,) = backups(here)
+    sums = (backup / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (backup / "SHA256SUMS").write_text("".join(line for line in sums if "models" not in line))
+
+    assert "models.tar is not what was written" in run("restore").stderr
+
+
+@pytest.mark.parametrize("yes", ["", "0", "yes"])
+def test_nobody_to_ask_means_no(here: Path, run: Run, yes: str):
+    run("backup")
+    spoil(here)
+    before = contents(here / "artifacts")
+
+    done = run("restore", yes=yes)
+
+    assert done.returncode == 1
+    assert "YES=1" in done.stderr
+    assert contents(here / "artifacts") == before
+    assert not (here / "stopped").exists()
+
+
+def test_a_backup_can_be_chosen(here: Path, run: Run):
+    run("backup")
+    (first,) = backups(here)
+    chosen = first.rename(first.with_name("2020-01-01T000000Z"))
+    spoil(here)
+    run("backup")
+
+    assert run("restore", "--from", str(chosen)).returncode == 0
+
+    assert contents(here / "artifacts")["below/file"] == "old artifacts"
+
+
+def test_a_failed_restore_keeps_the_databases_and_starts_again(here: Path, run: Run):
+    run("backup")
+    (here / "log").unlink()
+
+    done = run("restore", fail="pg_restore")
+
+    assert done.returncode == 1
+    log = (here / "log").read_text()
+    assert "DROP DATABASE IF EXISTS mlflow WITH" not in log
+    assert "RENAME" not in log
+    assert contents(here / "artifacts")["below/file"] == "old artifacts"
+    assert (here / "started").exists()
+
+
+def test_without_a_backup_there_is_nothing_to_restore(here: Path, run: Run):
+    assert "there is no backup in" in run("restore").stderr
+    assert "is no backup" in run("restore", "--from", str(here)).stderr
