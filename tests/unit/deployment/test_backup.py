@@ -119,6 +119,7 @@ def test_other_programs_can_check_the_sums(here: Path, run: Run):
 
 def test_a_failed_backup_leaves_nothing_behind(here: Path, run: Run):
     run("backup")
+    backups(here)[0].rename(here / "backups/2020-01-01T000000Z")
     metric = (here / "backups/metrics/backup.prom").read_text()
     before = sorted((here / "backups").iterdir())
 
