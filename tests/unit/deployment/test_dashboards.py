@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from itertools import combinations
 from typing import Any, Final
 
@@ -10,6 +12,7 @@ import pytest
 import yaml
 
 from deploy.grafana.dashboards import FOLDER, render
+from tests.unit.deployment.test_alerts import alerts
 
 RENDERED: Final = render()
 BOARDS: Final = {name: json.loads(text) for name, text in RENDERED.items()}
@@ -90,6 +93,19 @@ def test_every_query_goes_to_the_provisioned_data_source(board: dict[str, Any]) 
 
     assert {source["uid"] for source in asked} == {"prometheus"}
     assert all(sources[source["uid"]] == source["type"] for source in asked)
+
+
+@each_board
+def test_what_is_red_is_what_an_alert_is_about(board: dict[str, Any]) -> None:
+    limits = {
+        math.prod(map(float, number.split("*")))
+        for alert in alerts()
+        for number in re.findall(r"[<>]=? (\d[\d.]*(?: \* [\d.]+)*)", alert["expr"])
+    }
+    for panel in panels(board):
+        if panel["title"] != "Alerts":
+            _, *steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+            assert {step["value"] for step in steps} <= limits, panel["title"]
 
 
 def test_the_provider_reads_the_folder_that_compose_mounts() -> None:
