@@ -182,7 +182,11 @@ def lay_out(board: Board) -> models.Dashboard:
         for panel in section.panels:
             panel.id(number := number + 1).span(WIDTH // len(section.panels)).height(section.height)
             built.with_panel(panel)
-    return built.build()
+    laid_out = built.build()
+    for control in (*(laid_out.links or ()), *(laid_out.annotations.list_val or ())):
+        # In plain sight: the library's default is a menu.
+        control.placement = None
+    return laid_out
 
 
 def _query(legend: str, expr: str, letter: str = "A") -> prometheus.Dataquery:
