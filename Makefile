@@ -10,13 +10,14 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 SOURCES := pyproject.toml conf/constraints.txt hatch_build.py
 
 # The deployment. Images carry the version; choices and secrets are what `make secrets` wrote.
-export OLENS_VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-COMPOSE := docker compose --env-file deploy/.env --file deploy/compose.yaml
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+COMPOSE := env OLENS_VERSION=$(VERSION) \
+	docker compose --env-file deploy/.env --file deploy/compose.yaml
 STACK ?= local
 IN_STACK = $(COMPOSE) --file deploy/compose.$(STACK).yaml
 CHECK := @$(PYTHON) deploy/prepare.py check
 HASH_SECRET ?= $(if $(wildcard $(BIN)/olens),$(BIN)/olens,docker run --rm --interactive \
-	--network none opinionlens-app:$(OLENS_VERSION) olens) config hash-secret
+	--network none opinionlens-app:$(VERSION) olens) config hash-secret
 
 # How backup.py reaches what it backs up.
 IN_VOLUME := $(COMPOSE) run --rm -T --no-deps --entrypoint sh
@@ -89,8 +90,8 @@ mlflow: install ## Open the tracking store in MLflow's own page, http://127.0.0.
 .PHONY: build
 build: ## Build the images of the service and of the registry.
 	for image in app registry; do \
-		docker build --file docker/$$image.Dockerfile --build-arg VERSION=$(OLENS_VERSION) \
-			--tag opinionlens-$$image:$(OLENS_VERSION) . || exit 1; \
+		docker build --file docker/$$image.Dockerfile --build-arg VERSION=$(VERSION) \
+			--tag opinionlens-$$image:$(VERSION) . || exit 1; \
 	done
 
 .PHONY: secrets

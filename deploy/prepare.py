@@ -45,6 +45,9 @@ MADE = {
 OPTIONAL = ("alert_receiver",)
 """Secrets that may be empty; compose wants their files all the same."""
 
+CONFIGURATION = ("alertmanager", "grafana", "postgres", "prometheus", "traefik")
+"""Folders that are mounted into services."""
+
 UNPRIVILEGED = 10001
 """Who the services are where root deploys."""
 
@@ -101,7 +104,7 @@ def write_secrets(deploy: Path, hash_secret: Callable[[str], str]) -> list[str]:
     folder = deploy / "secrets"
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
-    (deploy.parent / "backups/metrics").mkdir(parents=True, exist_ok=True)
+    make_backups_folder(deploy.parent / "backups")
     written = []
     if not (deploy / ".env").exists():
         (deploy / ".env").write_text(CHOICES.format(uid=owner[0], gid=owner[1]))
@@ -117,6 +120,13 @@ def write_secrets(deploy: Path, hash_secret: Callable[[str], str]) -> list[str]:
         write(path, content(folder, name, hash_secret), owner)
         written.append(name)
     return written
+
+
+def make_backups_folder(folder: Path) -> None:
+    """The backups are their owner's; when the last one was made is for node-exporter to read."""
+    for path, mode in ((folder, 0o700), (folder / "metrics", 0o755)):
+        path.mkdir(exist_ok=True)
+        path.chmod(mode)
 
 
 def content(folder: Path, name: str, hash_secret: Callable[[str], str]) -> str:
@@ -183,7 +193,7 @@ def check(deploy: Path, public: bool) -> None:
     """Refuse what would not start, or would not be safe to start, with all reasons at once."""
     chosen = choices(deploy / ".env")
     reasons = [*check_secrets(deploy / "secrets", chosen), *check_choices(deploy, chosen, public)]
-    reasons += check_compose()
+    reasons += [*check_configuration(deploy), *check_compose()]
     if reasons:
         raise NotReadyError("\n".join(reasons))
 
@@ -225,6 +235,17 @@ def check_choices(deploy: Path, chosen: dict[str, str], public: bool) -> list[st
     if public and not EMAIL.fullmatch(email):
         reasons.append(f"{file}: OLENS_ACME_EMAIL must be an e-mail address, for Let's Encrypt")
     return reasons
+
+
+def check_configuration(deploy: Path) -> list[str]:
+    """Services read it as users of their own, whatever the umask of whoever cloned it was."""
+    folders = [deploy / name for name in CONFIGURATION]
+    paths = {folder: [folder, *folder.rglob("*")] for folder in folders}
+    return [
+        f"{folder} cannot be read by the services; chmod -R go+rX {folder}"
+        for folder in folders
+        if any(path.stat().st_mode & 0o004 == 0 for path in paths[folder])
+    ]
 
 
 def check_compose() -> list[str]:

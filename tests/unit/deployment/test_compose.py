@@ -199,6 +199,9 @@ def test_only_the_proxy_stands_between_the_internet_and_the_data(stack: Compose)
     on = {name: set(service["networks"]) for name, service in stack["services"].items()}
 
     assert on["postgres"] == {"data"}
+    # Prometheus reaches whatever it scrapes.
+    scraped = SERVICES - {"postgres", "registry", "prometheus"}
+    assert [name for name in scraped if not on[name] & on["prometheus"]] == []
     assert {name for name, networks in on.items() if "edge" in networks} == {
         *("traefik", "app", "registry", "grafana", "prometheus")
     }
@@ -226,6 +229,8 @@ def test_the_service_trusts_the_proxy_and_nobody_else(stack: Compose):
     address = traefik["networks"]["edge"]["ipv4_address"]
 
     assert app["environment"]["OLENS_SERVING__TRUSTED_PROXIES"] == f'["{address}"]'
+    # On a second common network it would come from another address.
+    assert set(app["networks"]) & set(traefik["networks"]) == {"edge"}
     # No other container is given that address.
     assert not in_network(address, stack["networks"]["edge"]["ipam"]["config"][0]["ip_range"])
 

@@ -77,6 +77,8 @@ def test_secrets_are_for_the_eyes_of_the_services_alone(project: Path, make: Mak
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for path in folder.iterdir():
         assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_uid) == (0o600, uid), path
+    assert stat.S_IMODE((project / "backups").stat().st_mode) == 0o700
+    assert stat.S_IMODE((project / "backups/metrics").stat().st_mode) == 0o755
     random = [p.read_text() for p in folder.iterdir() if p.suffix == "" and "_users" not in p.name]
     assert sorted(map(len, random)) == [0] + [44] * 8
     assert len(set(random)) == len(random)
@@ -252,6 +254,16 @@ def test_a_missing_choice_stops_it(
     assert asked(project) == ""
 
 
+def test_a_tight_umask_is_noticed(project: Path, make: Make):
+    make("secrets")
+    (project / "deploy/traefik/routes.yml").chmod(0o600)
+
+    done = make("up")
+
+    assert "chmod -R go+rX" in done.stderr
+    assert asked(project) == ""
+
+
 @pytest.mark.parametrize(
     ("version", "reason"), [("", "is missing"), ("2.23.0", "is too old"), ("1.29.2", "is too old")]
 )
@@ -266,6 +278,14 @@ def test_docker_compose_must_be_there_and_new_enough(
     assert done.returncode != 0
     assert reason in done.stderr
     assert asked(project) == ""
+
+
+def test_other_targets_know_nothing_of_the_deployment(make: Make):
+    # A variable that begins with OLENS_ would be a setting.
+    for target in ("test", "quickstart", "install", "lint"):
+        assert "OLENS_" not in make("--dry-run", target).stdout
+    done = make("--eval=env: ; @env", "env")
+    assert "OLENS_" not in done.stdout
 
 
 def test_git_ignores_what_is_secret():
