@@ -1,0 +1,70 @@
+# The service: `olens serve` with the base model, without compiler and training stack.
+# `make build` makes it; any image with Python 3.11 or newer may be the base.
+ARG BASE_IMAGE=python:3.11.14-slim-bookworm
+
+FROM ${BASE_IMAGE} AS builder
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends binutils \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+
+# The libraries: made anew only when their list changes.
+COPY pyproject.toml conf/constraints.txt ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python3 -m venv /opt/venv \
+    && /opt/venv/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
+        > requirements.txt \
+    && /opt/venv/bin/python -m pip install --no-compile \
+        --constraint constraints.txt --requirement requirements.txt
+
+# A quarter of their size is symbols, tests and the languages of made-up names. `strip` breaks
+# libraries that were patched after linking, as Numba's are, so all others are loaded once.
+RUN find /opt/venv -name '*.so' ! -path '*/numba/*' ! -path '*.libs/*' \
+        -exec strip --strip-unneeded {} + \
+    && find /opt/venv \( -name tests -o -path '*/faker/providers/*/??_*' ! -name en_US \) \
+        -type d -prune -exec rm -r {} + \
+    && /opt/venv/bin/python -c 'import ctypes, pathlib; [ctypes.CDLL(path) for path in pathlib.Path("/opt/venv").rglob("*.so") if "numba" not in path.parts]'
+
+COPY README.md LICENSE hatch_build.py ./
+COPY opinionlens_cli opinionlens_cli
+COPY opinionlens_server opinionlens_server
+COPY pipelines pipelines
+# Byte code that does not look at times: builders round them.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /opt/venv/bin/python -m pip install --no-compile --no-deps . \
+    && /opt/venv/bin/python -m pip uninstall --yes pip \
+    && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+
+FROM ${BASE_IMAGE}
+ARG VERSION=0
+LABEL org.opencontainers.image.title="OpinionLens" \
+    org.opencontainers.image.description="Sentiment verdicts with their reasons: web page and JSON API" \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.version="${VERSION}"
+
+# The n-gram code is compiled for every processor of the architecture, which costs no measurable
+# time, so what is compiled here is valid wherever the image runs.
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp \
+    OLENS_ENV=prod \
+    OLENS_ROOT=/srv/opinionlens \
+    NUMBA_CPU_NAME=generic \
+    NUMBA_CACHE_DIR=/tmp/compiled
+COPY --from=builder /opt/venv /opt/venv
+RUN NUMBA_CACHE_DIR=/opt/compiled \
+    python -c 'from pipelines.doctor import warm_up; warm_up()'
+
+# Any user may run it who is in group 0: that is who may write to the model cache.
+WORKDIR /srv/opinionlens
+RUN install --directory --mode=775 models
+COPY conf/settings.toml conf/params.yaml conf/
+COPY --chmod=755 docker/app/entrypoint.sh /usr/local/bin/
+USER 10001:0
+
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.getenv('OLENS_SERVING__PORT', '8000') + '/health/ready', timeout=4)"]
+ENTRYPOINT ["entrypoint.sh"]
+CMD ["olens", "serve"]

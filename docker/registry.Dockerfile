@@ -1,0 +1,39 @@
+# The registry: an MLflow server with basic authentication on PostgreSQL.
+# `make build` makes it; docker/registry/entrypoint.py says how it is set up.
+ARG BASE_IMAGE=python:3.11.14-slim-bookworm
+
+FROM ${BASE_IMAGE} AS builder
+WORKDIR /build
+COPY conf/constraints.txt ./
+# Byte code that does not look at times: builders round them.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python3 -m venv /opt/venv \
+    && /opt/venv/bin/python -m pip install --no-compile --constraint constraints.txt \
+        'mlflow[auth]' psycopg2-binary \
+    && /opt/venv/bin/python -m pip uninstall --yes pip \
+    && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+
+FROM ${BASE_IMAGE}
+ARG VERSION=0
+LABEL org.opencontainers.image.title="OpinionLens registry" \
+    org.opencontainers.image.description="MLflow server with basic authentication on PostgreSQL" \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.version="${VERSION}"
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp \
+    MLFLOW_HOST=0.0.0.0 \
+    MLFLOW_ARTIFACTS_DESTINATION=/var/lib/mlflow
+COPY --from=builder /opt/venv /opt/venv
+
+# Any user may run it who is in group 0: that is who may write artifacts.
+WORKDIR /var/lib/mlflow
+RUN chmod 775 .
+COPY docker/registry/entrypoint.py /usr/local/lib/registry/
+USER 10001:0
+
+EXPOSE 5000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=90s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.getenv('MLFLOW_PORT', '5000') + '/health', timeout=4)"]
+ENTRYPOINT ["python", "/usr/local/lib/registry/entrypoint.py"]
