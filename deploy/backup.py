@@ -30,15 +30,21 @@ FOLDERS = ("artifacts", "models")
 SUMS = "SHA256SUMS"
 METRIC = "opinionlens_backup_last_success_timestamp_seconds"
 
-# $1 is the folder. What is new stands beside what is old until all of it is there.
-# tar ends with 1 if a file changed meanwhile; models and artifacts have checksums of their own.
-SAVE = 'tar --create --file=- --directory "$1" . || [ $? -eq 1 ]'
-REPLACE = """\
+# $1 is the folder. tar ends with 1 if a file changed meanwhile; models and artifacts have checksums
+# of their own.
+SAVE = 'tar --create --file=- --exclude=./.restored --directory "$1" . || [ $? -eq 1 ]'
+
+# What is new stands beside what is old until all of it, also of other folders, is there.
+LOAD = """\
 set -e
 cd "$1"
 rm -rf .restored
 mkdir .restored
 tar --extract --file=- --directory .restored
+"""
+SWAP = """\
+set -e
+cd "$1"
 find . -mindepth 1 -maxdepth 1 ! -name .restored -exec rm -rf {} +
 find .restored -mindepth 1 -maxdepth 1 -exec mv {} . ';'
 rmdir .restored
@@ -99,21 +105,28 @@ def back_up(places: Places, folder: Path, keep: int | None = None) -> Path:
 def restore(places: Places, backup: Path) -> None:
     """Put back what `backup` holds, which `verify` has accepted.
 
-    The databases are restored beside the present ones and take their names when both are complete.
+    All of it is loaded beside what is there now, and takes its place when everything is complete.
     """
     with stopped(places):
         for database in DATABASES:
-            sql(places, f"DROP DATABASE IF EXISTS {database}_restored WITH (FORCE)")
-            sql(places, f"CREATE DATABASE {database}_restored OWNER {OWNER} TEMPLATE template0")
-            load = ["pg_restore", "--exit-on-error", f"--username={places.user}"]
-            with (backup / f"{database}.dump").open("rb") as file:
-                run([*places.postgres, *load, f"--dbname={database}_restored"], stdin=file)
+            load_database(places, database, backup / f"{database}.dump")
         for kind, (shell, path) in places.folders.items():
             with (backup / f"{kind}.tar").open("rb") as file:
-                run([*shell, "-c", REPLACE, "sh", path], stdin=file)
+                run([*shell, "-c", LOAD, "sh", path], stdin=file)
         for database in DATABASES:
             sql(places, f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
             sql(places, f"ALTER DATABASE {database}_restored RENAME TO {database}")
+        for shell, path in places.folders.values():
+            run([*shell, "-c", SWAP, "sh", path])
+
+
+def load_database(places: Places, database: str, dump: Path) -> None:
+    """Load a dump into a new database beside the present one."""
+    sql(places, f"DROP DATABASE IF EXISTS {database}_restored WITH (FORCE)")
+    sql(places, f"CREATE DATABASE {database}_restored OWNER {OWNER} TEMPLATE template0")
+    load = ["pg_restore", "--exit-on-error", f"--username={places.user}"]
+    with dump.open("rb") as file:
+        run([*places.postgres, *load, f"--dbname={database}_restored"], stdin=file)
 
 
 def verify(backup: Path) -> None:

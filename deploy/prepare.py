@@ -52,7 +52,7 @@ UNPRIVILEGED = 10001
 """Who the services are where root deploys."""
 
 COMPOSE = (2, 24)
-"""The oldest version of docker compose that is known to read our files."""
+"""The oldest version of docker compose that we support."""
 
 DOMAIN = re.compile(r"(?!-)([a-z0-9-]{1,63}\.)+[a-z]{2,63}")
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")

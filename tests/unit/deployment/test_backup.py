@@ -7,6 +7,7 @@ Folders are real; PostgreSQL's programs are played by a script here. The real on
 from __future__ import annotations
 
 import os
+import pty
 import stat
 import subprocess
 import sys
@@ -44,7 +45,11 @@ def here(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(here: Path) -> Run:
     def run(
-        command: str, *options: str, fail: str = "", yes: str = "1"
+        command: str,
+        *options: str,
+        fail: str = "",
+        yes: str = "1",
+        stdin: int = subprocess.DEVNULL,
     ) -> subprocess.CompletedProcess[str]:
         arguments = [sys.executable, str(DEPLOY / "backup.py"), command, str(here / "backups")]
         arguments += ["--postgres", f"sh {here / 'played'}"]
@@ -55,7 +60,7 @@ def run(here: Path) -> Run:
         return subprocess.run(
             [*arguments, *options],
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             capture_output=True,
             text=True,
         )
@@ -138,6 +143,19 @@ def test_a_missing_folder_is_no_empty_backup(here: Path, run: Run):
     assert backups(here) == []
 
 
+@pytest.mark.parametrize(("code", "accepted"), [(1, True), (2, False)])
+def test_a_file_may_change_while_it_is_backed_up(
+    here: Path, run: Run, code: int, accepted: bool, monkeypatch: pytest.MonkeyPatch
+):
+    # tar's exit codes: 1 for a file that changed, 2 for what cannot be saved.
+    (here / "bin").mkdir()
+    (here / "bin/tar").write_text(f"#!/bin/sh\nexit {code}\n")
+    (here / "bin/tar").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{here / 'bin'}:{os.environ['PATH']}")
+
+    assert (run("backup").returncode == 0) is accepted
+
+
 def test_old_backups_are_removed(here: Path, run: Run):
     for name in ("2020-01-01T000000Z", "2021-01-01T000000Z"):
         (here / "backups" / name).mkdir(parents=True)
@@ -199,6 +217,23 @@ def test_nobody_to_ask_means_no(here: Path, run: Run, yes: str):
     assert not (here / "stopped").exists()
 
 
+@pytest.mark.parametrize(("answer", "restored"), [("yes\n", True), ("no\n", False), ("\n", False)])
+def test_a_terminal_is_asked(here: Path, run: Run, answer: str, restored: bool):
+    run("backup")
+    spoil(here)
+    ours, theirs = pty.openpty()
+    os.write(ours, answer.encode())
+
+    done = run("restore", yes="", stdin=theirs)
+
+    assert "will replace all models" in done.stdout
+    assert (done.returncode == 0) is restored
+    kept = "old artifacts" if restored else "new artifacts"
+    assert contents(here / "artifacts")["below/file"] == kept
+    os.close(ours)
+    os.close(theirs)
+
+
 def test_a_backup_can_be_chosen(here: Path, run: Run):
     run("backup")
     (first,) = backups(here)
@@ -214,6 +249,7 @@ def test_a_backup_can_be_chosen(here: Path, run: Run):
 def test_a_failed_restore_keeps_the_databases_and_starts_again(here: Path, run: Run):
     run("backup")
     (here / "log").unlink()
+    spoil(here)
 
     done = run("restore", fail="pg_restore")
 
@@ -221,8 +257,23 @@ def test_a_failed_restore_keeps_the_databases_and_starts_again(here: Path, run: 
     log = (here / "log").read_text()
     assert "DROP DATABASE IF EXISTS mlflow WITH" not in log
     assert "RENAME" not in log
-    assert contents(here / "artifacts")["below/file"] == "old artifacts"
+    assert contents(here / "artifacts")["below/file"] == "new artifacts"
     assert (here / "started").exists()
+
+
+def test_a_folder_that_cannot_be_loaded_keeps_everything(here: Path, run: Run):
+    run("backup")
+    (backup,) = backups(here)
+    (backup / "models.tar").write_text("no archive, but with the right sum")
+    files = sorted(path.name for path in backup.iterdir() if path.name != "SHA256SUMS")
+    sums = subprocess.run(["sha256sum", *files], cwd=backup, capture_output=True, check=True)
+    (backup / "SHA256SUMS").write_bytes(sums.stdout)
+    spoil(here)
+
+    assert run("restore").returncode == 1
+
+    assert contents(here / "artifacts")["below/file"] == "new artifacts"
+    assert "RENAME" not in (here / "log").read_text()
 
 
 def test_without_a_backup_there_is_nothing_to_restore(here: Path, run: Run):
