@@ -51,7 +51,7 @@ class Vectorizer(_Section, frozen=True):
 
     ngram_max: int = 3
     """Longest word n-gram."""
-    bits: int = 22
+    bits: int = 23
     """Features are hashed into ``2 ** bits`` buckets."""
 
 

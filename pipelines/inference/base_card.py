@@ -173,7 +173,12 @@ and mean accuracy on validation texts: C 1 80.0% and 90.7%, C 2 82.5% and 91.1%,
 91.4%**, C 8 83.3% and 91.1%. None of these was better than that by more than a text or two: lighter
 reviews of IMDB, heavier sentences, heavier sentences with "not" or "but", unigrams heavier than
 trigrams, a heavier lexicon, the words of OpinionLens's own lexicon, a larger `min_df`, and a second
-round in which the first model decides which sentences to believe."""
+round in which the first model decides which sentences to believe.
+
+Then the definition of words changed. With `n't` read as `not`, and every word between a negator
+and the next mark counted once more as a negated word, the mean ROC AUC left out, on validation
+texts, rose from 0.903 to 0.907, and on everyday texts for choosing accuracy from 82.5% to 84.2%
+and ROC AUC from 0.922 to 0.938. Twice as many buckets, 2^23, gave 0.909, 84.2% and 0.941."""
 
 _LICENCE: Final = """\
 ## Licence

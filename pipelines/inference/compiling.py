@@ -71,14 +71,17 @@ def fuse(pipeline: Pipeline) -> LinearScorer | None:
     if not all(hasattr(classifier, name) for name in ("coef_", "intercept_", "decision_function")):
         return None
     sigmoid = fitted.calibrators[0]
-    weights, norms = _tables(weighting, classifier.coef_, vectorizer.bits)
+    # A model worse than chance has a falling sigmoid. Its margin is turned round, so that what
+    # adds to the margin always speaks for POSITIVE.
+    sign = -1.0 if sigmoid.a_ > 0 else 1.0
+    weights, norms = _tables(weighting, sign * classifier.coef_, vectorizer.bits)
     info = TableInfo(
         ngram_max=vectorizer.ngram_max,
         bits=vectorizer.bits,
         terms=_TERMS[weighting.scheme],
-        bias=float(classifier.intercept_[0]),
+        bias=sign * float(classifier.intercept_[0]),
         # scikit-learn's sigmoid is 1 / (1 + exp(a * margin + b)).
-        slope=-float(sigmoid.a_),
+        slope=-sign * float(sigmoid.a_),
         offset=-float(sigmoid.b_),
     )
     return LinearScorer(info, weights, norms)

@@ -9,7 +9,15 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipelines.inference.terms import term_value
-from pipelines.text.ngrams import cleared_table, extend_ngram, find_slot, fold_ngrams
+from pipelines.text.ngrams import (
+    cleared_table,
+    extend_ngram,
+    find_slot,
+    fold_ngrams,
+    most_entries,
+    negated_word,
+    still_negated,
+)
 
 
 class Contributions(NamedTuple):
@@ -25,7 +33,7 @@ class Contributions(NamedTuple):
     ngrams : float64 array, shape (n, ngram_max)
         The parts of the n-grams: row i, column k is the one of k + 1 tokens that begins with
         token i. An n-gram that occurs several times, or shares a bucket with another, has an
-        equal part of the bucket each time.
+        equal part of the bucket each time. What a word adds by being negated is in column 0.
     """
 
     margin: float
@@ -45,7 +53,7 @@ def fold_contributions(
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
     """The fields of `Contributions` for the hashed `tokens`; the others as in `LinearScorer`."""
     n = tokens.size
-    entries = n * ngram_max
+    entries = most_entries(n, ngram_max)
     table = cleared_table(np.empty(1024, dtype=np.int32), entries)
     buckets = np.empty(entries, dtype=np.int32)
     counts = np.empty(entries, dtype=np.float32)
@@ -68,6 +76,7 @@ def fold_contributions(
     by_token = np.zeros(n, dtype=np.float64)
     by_ngram = np.zeros((n, ngram_max), dtype=np.float64)
     shift = np.uint64(64 - bits)
+    negated = False
     for i in range(n):
         chain = np.uint64(0)
         for j in range(i, min(n, i + ngram_max)):
@@ -78,4 +87,11 @@ def fold_contributions(
             by_ngram[i, size] = part
             for token in range(i, j + 1):
                 by_token[token] += part / (size + 1)
+        before = negated
+        negated = still_negated(before, tokens[i])
+        if before and negated:
+            bucket = np.int32(negated_word(tokens[i]) >> shift)
+            part = parts[table[find_slot(bucket, table, buckets)]]
+            by_ngram[i, 0] += part
+            by_token[i] += part
     return bias + total / length, by_token, by_ngram

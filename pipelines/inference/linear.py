@@ -29,7 +29,8 @@ from pipelines.inference.terms import TERMS, term_value
 from pipelines.inference.verdicts import NEGATIVE, POSITIVE, labels_of
 from pipelines.text.buffers import TextBuffer, text_buffer
 from pipelines.text.characters import character_tables
-from pipelines.text.ngrams import cleared_table, fold_ngrams, tokenise
+from pipelines.text.ngrams import cleared_table, fold_ngrams, most_entries, tokenise
+from pipelines.text.tokens import TOKENS_VERSION, check_version
 
 TABLE_FILE: Final = "scorer.safetensors"
 """What the table is called in an entry of the model cache."""
@@ -53,6 +54,8 @@ class TableInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Added to the scaled sum of the weights: the margin's intercept.
     slope, offset : float
         The probability is ``1 / (1 + exp(-(slope * margin + offset)))`` (Platt 1999).
+    format : int
+        The version of the definition of tokens that the weights are for.
     """
 
     ngram_max: Annotated[int, msgspec.Meta(ge=1, le=16)]
@@ -61,7 +64,10 @@ class TableInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     bias: float
     slope: float
     offset: float
-    format: Literal[1] = 1
+    format: int = TOKENS_VERSION
+
+    def __post_init__(self) -> None:
+        check_version(self.format)
 
 
 class LinearScorer:
@@ -246,7 +252,7 @@ def _margins(
     counts = np.empty(0, dtype=np.float32)
     for row in range(first, last):
         n = tokenise(data, offsets[row], offsets[row + 1], text, tokens, kinds, lower)
-        entries = n * ngram_max
+        entries = most_entries(n, ngram_max)
         if entries > buckets.size:
             buckets = np.empty(2 * entries, dtype=np.int32)
             counts = np.empty(2 * entries, dtype=np.float32)

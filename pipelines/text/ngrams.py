@@ -1,4 +1,9 @@
-"""Hashed n-grams: texts -> for each the buckets of its word n-grams and how often they occur."""
+"""Hashed n-grams: texts -> for each the buckets of its word n-grams and how often they occur.
+
+Beside its n-grams a text has its negated words: each token between a negator (``not``, ``n't``,
+``never``, ...) and the next mark or ``but`` counts once more, as another word. So ``not the best
+film`` has something in common with ``not good, but the best film`` only where both say the same.
+"""
 
 # Numba ships no types, so what a compiled function returns is Any to mypy.
 # mypy: disable-error-code="no-any-return"
@@ -16,11 +21,15 @@ from numpy.typing import NDArray
 from pipelines.datasets.normalise import mix, normalise_bytes
 from pipelines.text.buffers import TextBuffer
 from pipelines.text.characters import character_tables
-from pipelines.text.tokens import next_token
+from pipelines.text.tokens import hash_tokens, word_hash
 
 _CHAIN: Final = np.uint64(0xD6E8FEB86659FD93)
 _SPREAD: Final = 0x9E3779B1
 _SMALLEST_TABLE: Final = 1024
+
+_NEGATED: Final = np.uint64(0x5851F42D4C957F2D)
+_NEGATORS: Final = tuple(map(word_hash, ("not", "never", "no", "without", "cannot")))
+_ENDS_OF_NEGATION: Final = tuple(map(word_hash, (".", ",", ";", ":", "!", "?", "but")))
 
 _TEXTS_PER_TASK: Final = 512
 
@@ -92,11 +101,12 @@ def _count(
     used = 0
     for row in range(first, last):
         n = tokenise(data, offsets[row], offsets[row + 1], text, tokens, kinds, lower)
-        if used + n * ngram_max > capacity:
-            capacity = max(2 * capacity, used + n * ngram_max)
+        entries = most_entries(n, ngram_max)
+        if used + entries > capacity:
+            capacity = max(2 * capacity, used + entries)
             buckets = _enlarged(buckets, capacity, used)
             counts = _enlarged(counts, capacity, used)
-        table = cleared_table(table, n * ngram_max)
+        table = cleared_table(table, entries)
         size = fold_ngrams(tokens, n, ngram_max, bits, table, buckets[used:], counts[used:])
         sizes[row - first] = size
         used += size
@@ -121,14 +131,13 @@ def tokenise(
     text[:size] = data[start:stop]
     nothing = np.empty(0, dtype=np.int64)
     size = normalise_bytes(text, 0, size, nothing, nothing)
-    n = 0
-    at = 0
-    while at < size:
-        value, begin, at = next_token(text, at, size, kinds, lower)
-        if begin < size:
-            tokens[n] = value
-            n += 1
-    return n
+    return hash_tokens(text, size, tokens, kinds, lower)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def most_entries(n: int, ngram_max: int) -> int:
+    """How many buckets `n` tokens have at most."""
+    return n * (ngram_max + 1)
 
 
 @njit(cache=True, nogil=True)
@@ -160,20 +169,53 @@ def fold_ngrams(
     """
     shift = np.uint64(64 - bits)
     used = 0
+    negated = False
     for i in range(n):
         chain = np.uint64(0)
         for j in range(i, min(n, i + ngram_max)):
             chain = extend_ngram(chain, tokens[j])
-            bucket = np.int32(chain >> shift)
-            slot = find_slot(bucket, table, buckets)
-            if table[slot] < 0:
-                table[slot] = used
-                buckets[used] = bucket
-                counts[used] = 1
-                used += 1
-            else:
-                counts[table[slot]] += 1
+            used = _add(np.int32(chain >> shift), table, buckets, counts, used)
+        before = negated
+        negated = still_negated(before, tokens[i])
+        if before and negated:
+            used = _add(np.int32(negated_word(tokens[i]) >> shift), table, buckets, counts, used)
     return used
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _add(
+    bucket: int,
+    table: NDArray[np.int32],
+    buckets: NDArray[np.int32],
+    counts: NDArray[np.float32],
+    used: int,
+) -> int:
+    """Count `bucket` once more; returns how many of `buckets` are used then."""
+    slot = find_slot(bucket, table, buckets)
+    if table[slot] >= 0:
+        counts[table[slot]] += 1
+        return used
+    table[slot] = used
+    buckets[used] = bucket
+    counts[used] = 1
+    return used + 1
+
+
+@njit(cache=True, nogil=True, inline="always")
+def still_negated(negated: bool, token: np.uint64) -> bool:
+    """Whether what follows `token` is negated, if `token` itself is `negated`.
+
+    A token is a negated word if this is so before and after it.
+    """
+    if negated:
+        return token not in _ENDS_OF_NEGATION
+    return token in _NEGATORS
+
+
+@njit(cache=True, nogil=True, inline="always")
+def negated_word(token: np.uint64) -> np.uint64:
+    """Hash of `token` as a negated word; its highest bits are the bucket."""
+    return mix(token ^ _NEGATED)
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numba import njit
@@ -14,10 +14,16 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from pipelines.text.buffers import text_buffer
 from pipelines.text.ngrams import count_ngrams
+from pipelines.text.tokens import TOKENS_VERSION, check_version
+
+_TOKENS: Final = "tokens_version"
+"""Under which a saved vectorizer says what definition of tokens it was made for."""
 
 
 class HashedNgramVectorizer(TransformerMixin, BaseEstimator):
     """Raw texts -> counts of their word n-grams, hashed into ``2 ** bits`` buckets.
+
+    Beside the n-grams there are negated words (see `pipelines.text.ngrams`).
 
     Nothing is learned, so a text has the same features whatever it stands with. Hashing instead
     of a vocabulary is Weinberger et al. (2009), "Feature Hashing for Large Scale Multitask
@@ -31,7 +37,7 @@ class HashedNgramVectorizer(TransformerMixin, BaseEstimator):
         Number of buckets, as a power of two.
     """
 
-    def __init__(self, ngram_max: int = 3, bits: int = 22) -> None:
+    def __init__(self, ngram_max: int = 3, bits: int = 23) -> None:
         self.ngram_max = ngram_max
         self.bits = bits
 
@@ -64,6 +70,13 @@ class HashedNgramVectorizer(TransformerMixin, BaseEstimator):
             offsets = offsets.astype(np.int32)
         return csr_matrix((counts, buckets, offsets), shape=(offsets.size - 1, 2**self.bits))
 
+    def __getstate__(self) -> dict[str, object]:
+        return {**super().__getstate__(), _TOKENS: TOKENS_VERSION}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        check_version(state.pop(_TOKENS, 1))
+        super().__setstate__(state)
+
     def __sklearn_tags__(self) -> object:
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
@@ -89,6 +102,9 @@ class TermWeighting(TransformerMixin, BaseEstimator):
     min_ratio : float
         N-grams whose log-count ratio is nearer to 0 are left out: they tell little, and they are
         many, for the commonest words are among them; ``nb`` only.
+    damping : float
+        The log-count ratio is divided by the number of texts with the n-gram to this power; ``nb``
+        only.
 
     Attributes
     ----------
@@ -105,11 +121,13 @@ class TermWeighting(TransformerMixin, BaseEstimator):
         min_df: int = 2,
         smoothing: float = 1.0,
         min_ratio: float = 0.0,
+        damping: float = 0.0,
     ) -> None:
         self.scheme = scheme
         self.min_df = min_df
         self.smoothing = smoothing
         self.min_ratio = min_ratio
+        self.damping = damping
 
     def fit(self, X: csr_matrix, y: ArrayLike | None = None) -> Self:
         """Learn which n-grams to keep and their weights.
@@ -127,6 +145,8 @@ class TermWeighting(TransformerMixin, BaseEstimator):
             raise ValueError(f"smoothing must be positive, not {self.smoothing!r}")
         if not 0 <= self.min_ratio < np.inf:
             raise ValueError(f"min_ratio must not be negative, not {self.min_ratio!r}")
+        if not 0 <= self.damping < np.inf:
+            raise ValueError(f"damping must not be negative, not {self.damping!r}")
         X = self._counts(X, reset=True)
         df = _frequency(X.indptr, X.indices, np.ones(X.shape[0], dtype=np.bool_), X.shape[1])
         # A tiny corpus may have nothing that occurs twice.
@@ -137,7 +157,9 @@ class TermWeighting(TransformerMixin, BaseEstimator):
             weights = self._log_count_ratio(X, df, y)
             telling = np.abs(weights) >= self.min_ratio
             if telling.any():  # in a tiny corpus, maybe none is
-                self.buckets_, weights = self.buckets_[telling], weights[telling]
+                self.buckets_, df = self.buckets_[telling], df[telling]
+                weights = weights[telling]
+            weights /= df**self.damping
         elif self.scheme == "tfidf":
             weights = np.log((1 + X.shape[0]) / (1 + df)) + 1
         else:

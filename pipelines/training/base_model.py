@@ -64,7 +64,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         Number of weights that are kept at most, the largest ones.
     """
 
-    vectorizer: Vectorizer = Vectorizer(ngram_max=3, bits=22)
+    vectorizer: Vectorizer = Vectorizer(ngram_max=3, bits=23)
     C: float = 4.0
     min_df: int = 2
     smoothing: float = 5.0

@@ -20,6 +20,7 @@ from pipelines.datasets.writing import replaced_folder
 from pipelines.errors import DataError
 from pipelines.params import Params, Vectorizer
 from pipelines.settings import Settings
+from pipelines.text.tokens import TOKENS_VERSION
 from pipelines.text.vectorizer import HashedNgramVectorizer
 
 SPLITS: Final[tuple[SplitName, ...]] = ("train", "val", "test")
@@ -30,6 +31,8 @@ _DESCRIPTION: Final = "vectorizer.json"
 class Features(msgspec.Struct, frozen=True, kw_only=True):
     """What a folder of features was made with and from."""
 
+    tokens: int
+    """Version of the definition of tokens."""
     vectorizer: Vectorizer
     texts: dict[str, str]
     """SHA-256 of the Parquet file of each split."""
@@ -89,7 +92,8 @@ def load_counts(
         labels.append(frame["label"].to_numpy())
         stored = _stored(settings, name, split, vectorizer)
         parts.append(_count(vectorizer, frame["text"]) if stored is None else stored)
-    return Labelled(sp.vstack(parts, format="csr"), np.concatenate(labels))
+    counts = parts[0] if len(parts) == 1 else sp.vstack(parts, format="csr")
+    return Labelled(counts, np.concatenate(labels))
 
 
 def _texts(settings: Settings, params: Params, split: SplitName, name: str) -> pl.DataFrame:
@@ -124,6 +128,7 @@ def _write(
             counts.data = np.minimum(counts.data, 65_535).astype(np.uint16)
             sp.save_npz(folder / f"{split}.npz", counts, compressed=False)
         features = Features(
+            tokens=TOKENS_VERSION,
             vectorizer=params.vectorizer,
             texts={split: fingerprint(_parquet(settings, name, split))[1] for split in frames},
             rows={split: frame.height for split, frame in frames.items()},
@@ -143,7 +148,7 @@ def _stored(
         features = msgspec.json.decode((folder / _DESCRIPTION).read_bytes(), type=Features)
     except (OSError, msgspec.MsgspecError):
         return None
-    if features.vectorizer != vectorizer:
+    if (features.tokens, features.vectorizer) != (TOKENS_VERSION, vectorizer):
         return None
     if features.texts.get(split) != fingerprint(_parquet(settings, name, split))[1]:
         return None

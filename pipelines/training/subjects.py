@@ -136,10 +136,11 @@ def _built_in() -> list[Subject]:
             name="nbsvm",
             summary="support vector machine on naive Bayes log-count ratios",
             defaults={
-                "C": 16.0,
+                "C": 12.0,
                 "smoothing": 1.0,
                 "min_df": 2,
                 "min_ratio": 0.2,
+                "damping": 0.1,
                 "class_weight": "none",
             },
             build=_nbsvm,
@@ -355,6 +356,7 @@ def _weighted(parameters: Parameters, classifier: BaseEstimator) -> BaseEstimato
         min_df=cast(int, parameters["min_df"]),
         smoothing=cast(float, parameters.get("smoothing", 1.0)),
         min_ratio=cast(float, parameters.get("min_ratio", 0.0)),
+        damping=cast(float, parameters.get("damping", 0.0)),
     )
     return Pipeline([("weighting", weighting), ("classifier", classifier)])
 

@@ -28,7 +28,7 @@ def labels(root: Path, declaration: str) -> dict[str, list[str]]:
 def test_defaults(tmp_path: Path) -> None:
     found = load(tmp_path, GOOD)
     assert (found.seed, found.split.val, found.split.test) == (42, 0.1, 0.1)
-    assert (found.vectorizer.ngram_max, found.vectorizer.bits) == (3, 22)
+    assert (found.vectorizer.ngram_max, found.vectorizer.bits) == (3, 23)
     assert (found.train.subject, found.tune.metric, found.tune.trials) == ("nbsvm", "accuracy", 10)
 
 

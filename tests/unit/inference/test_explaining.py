@@ -76,7 +76,10 @@ def forest() -> PipelineScorer:
 
 
 def by_definition(words: Sequence[str], scorer: LinearScorer) -> list[float]:
-    """Contributions of words that are joined by spaces, each n-gram looked up by itself."""
+    """Contributions of words that are joined by spaces, each n-gram looked up by itself.
+
+    No mark among them ends what "not" begins.
+    """
     info = scorer.info
     spans = [
         (i, j)
@@ -89,7 +92,15 @@ def by_definition(words: Sequence[str], scorer: LinearScorer) -> list[float]:
         found, _, _ = count_ngrams(text_buffer([" ".join(words[i:j])]), j - i, 30)
         return int(found[j - i - 1]) >> (30 - info.bits)
 
+    def negated(i: int) -> int:
+        # Behind the words themselves.
+        found, _, _ = count_ngrams(text_buffer([f"not {words[i]}"]), 1, 30)
+        return int(found[-1]) >> (30 - info.bits)
+
     buckets = [bucket(i, j) for i, j in spans]
+    after = range(words.index("not") + 1 if "not" in words else len(words), len(words))
+    buckets += [negated(i) for i in after]
+    spans += [(i, i + 1) for i in after]
     counts = Counter(buckets)
     value = {
         "presence": lambda count: 1.0,
@@ -218,10 +229,10 @@ def test_strengths_are_shades_of_the_strongest() -> None:
 
 def test_phrases_are_ngrams_with_their_own_part() -> None:
     scorer = random_scorer("presence", bits=20, ngram_max=2)
-    explanation = scorer.explain("not\r\nGood")
-    buckets, _, _ = count_ngrams(text_buffer(["not good"]), 2, 20)
+    explanation = scorer.explain("so\r\nGood")
+    buckets, _, _ = count_ngrams(text_buffer(["so good"]), 2, 20)
     (phrase,) = explanation.phrases
-    assert (phrase.start, phrase.end, phrase.text) == (0, 9, "not\r\nGood")
+    assert (phrase.start, phrase.end, phrase.text) == (0, 8, "so\r\nGood")
     assert phrase.contribution == pytest.approx(scorer.weights[buckets[1]] / math.sqrt(3))
 
 

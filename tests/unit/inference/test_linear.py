@@ -6,6 +6,7 @@ import json
 import random
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,16 @@ class TestFusing:
     @pytest.mark.parametrize("subject", [name for name in SUBJECTS if name not in LINEAR])
     def test_what_is_not_linear_is_not_fused(self, subject: str) -> None:
         assert fuse(fitted_pipeline(subject)) is None
+
+    def test_the_margin_of_a_model_worse_than_chance_is_turned_round(self) -> None:
+        pipeline = deepcopy(fitted_pipeline("nbsvm"))
+        sigmoid = pipeline.steps[-1][1].calibrated_classifiers_[0].calibrators[0]
+        sigmoid.a_ = -sigmoid.a_
+        scorer = fuse(pipeline)
+        assert scorer is not None
+        probabilities = scorer.predict(TEXTS)[1]
+        assert_allclose(probabilities, pipeline.predict_proba(TEXTS)[:, 1], atol=1e-6)
+        assert np.all(np.diff(probabilities[np.argsort(scorer.margins(TEXTS))]) >= 0)
 
 
 class TestScoring:
@@ -206,7 +217,8 @@ class TestTables:
             {"terms": "bm25"},
             {"bias": None},
             {"bias": "x"},
-            {"format": 2},
+            {"format": 1},
+            {"format": 3},
             {"surprise": 1},
         ],
         ids=str,

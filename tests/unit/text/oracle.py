@@ -10,6 +10,7 @@ import html.entities
 import re
 import sys
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 
 Token = tuple[Hashable, ...]
@@ -76,11 +77,14 @@ def _class(belongs: Callable[[str], bool]) -> str:
 
 
 _W = f"[{_class(_is_word)}]"
+_NEGATION = rf"[nN]['’][tT](?!{_W})"
+_STEM = rf"{_W}(?:(?!{_NEGATION}){_W})*"
 _TOKEN = re.compile(
     "|".join(
         [
             r"(?P<address>(?:[hH][tT][tT][pP][sS]?://|[wW]{3}\.(?=[^\x00-\x20]))[^ ]*)",
-            rf"(?P<word>{_W}+(?:['’]{_W}+)*)",
+            rf"(?P<negation>{_NEGATION})",
+            rf"(?P<word>{_STEM}(?:['’]{_W}+)*)",
             rf"(?P<symbol>[{_class(_is_symbol)}])",
             r"(?P<heart><3(?![A-Za-z0-9_]))",
             r"(?P<eyes>[:;=])'?[-^o]?"
@@ -97,6 +101,8 @@ def tokens(normalised: str) -> Iterator[Token]:
     for match in _TOKEN.finditer(normalised):
         if match["address"] or match["handle"] or match["heart"]:
             yield (match.lastgroup,)
+        elif match["negation"]:
+            yield "characters", "not"
         elif match["word"]:
             yield "characters", _spelling(match["word"])
         elif match["mouth"]:
@@ -110,12 +116,25 @@ def _spelling(word: str) -> str:
     return re.sub(r"(.)\1{2,}", r"\1\1", lowered)
 
 
+_NEGATORS = [("characters", word) for word in ("not", "never", "no", "without", "cannot")]
+_ENDS_OF_NEGATION = [("characters", word) for word in (*".,;:!?", "but")]
+
+
 def ngrams(text: str, longest: int) -> dict[tuple[Token, ...], int]:
-    """The n-grams of a raw text in the order of their first occurrence, with their counts."""
+    """The n-grams and negated words of a raw text in the order of their first occurrence, counted.
+
+    A negated word begins with the token ``("negated",)``.
+    """
     found = list(tokens(normalise(text)))
-    counts: dict[tuple[Token, ...], int] = {}
-    for start in range(len(found)):
+    counts: Counter[tuple[Token, ...]] = Counter()
+    negated = False
+    for start, token in enumerate(found):
         for end in range(start + 1, min(len(found), start + longest) + 1):
-            ngram = tuple(found[start:end])
-            counts[ngram] = counts.get(ngram, 0) + 1
+            counts[tuple(found[start:end])] += 1
+        if token in _ENDS_OF_NEGATION:
+            negated = False
+        if negated:
+            counts[("negated",), token] += 1
+        if token in _NEGATORS:
+            negated = True
     return counts

@@ -29,7 +29,7 @@ def typed(text: str) -> list[str]:
         ("caf&eacute; &amp; bar&#33;", ["caf&eacute;", "bar", "&#33;"]),
         ("&amp;lt;3 &lt;b&gt;x&lt;/b&gt;", ["&amp;lt;3", "x"]),
         ("👍🏽 ❤️ 👩\u200d👧", ["👍🏽", "❤️", "👩\u200d", "👧"]),
-        ("don&#x27;t don’t", ["don&#x27;t", "don’t"]),
+        ("don&#x27;t don’t", ["do", "n&#x27;t", "do", "n’t"]),
         (":-) http://x.y/z?a=b @me", [":-)", "http://x.y/z?a=b", "@me"]),
         ("\ud800a\udfff b\x00c", ["a", "b", "c"]),
         ("", []),
@@ -62,5 +62,6 @@ def test_characters_stand_for_what_was_typed(text: str) -> None:
     located = normalise_located(text)
     for i, character in enumerate(located.text):
         source = text[located.starts[i] : located.ends[i]]
-        assert source == character or len(source) > 1 or source.isspace() or source == "\ufeff"
+        space = source.isspace() or source in ("\ufeff", "&", "<")
+        assert source == character or len(source) > 1 or (character == " " and space)
     assert all(a <= b for a, b in zip(located.ends[:-1], located.starts[1:], strict=True))

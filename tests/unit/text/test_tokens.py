@@ -14,6 +14,7 @@ from pipelines.datasets.normalise import normalise
 from pipelines.text.buffers import text_buffer
 from pipelines.text.characters import character_tables
 from pipelines.text.ngrams import count_ngrams, tokenise
+from pipelines.text.offsets import locate_tokens
 from tests.unit.text import oracle
 from tests.unit.text.strategies import texts
 
@@ -39,7 +40,9 @@ def counted(texts: list[str], ngram_max: int = 3, bits: int = 31) -> list[dict[i
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("Don't DON’T don''t", ["don't", "don't", "don", "t"]),
+        ("It's IT’S it''s", ["it's", "it's", "it", "s"]),
+        ("wasn't WASN’T was n't not", ["was", "not"] * 3 + ["not"]),
+        ("don'ts rock'n't don't've", ["don'ts", "rock'n't", "do", "not", "ve"]),
         ("soooo sooo soo so", ["soo", "soo", "soo", "so"]),
         ("ÉTÉ İS ẞ", ["été", "İs", "ß"]),
         ("wow!!! ?!, ... ;", ["wow", "!", "?", "!", ",", ".", ";"]),
@@ -93,6 +96,11 @@ def test_tokens_equal_the_oracle(several: list[str]) -> None:
     assert len(set(hash_of.values())) == len(hash_of)
 
 
+@given(texts())
+def test_tokens_are_the_same_with_and_without_their_places(text: str) -> None:
+    assert locate_tokens(text).hashes.tolist() == hashes(text)
+
+
 @given(st.lists(texts(8), min_size=1, max_size=3), st.integers(1, 5))
 def test_ngrams_equal_the_oracle(several: list[str], ngram_max: int) -> None:
     bucket_of: dict[tuple[oracle.Token, ...], int] = {}
@@ -102,6 +110,15 @@ def test_ngrams_equal_the_oracle(several: list[str], ngram_max: int) -> None:
         for ngram, bucket in zip(expected, found, strict=True):
             assert bucket_of.setdefault(ngram, bucket) == bucket
     assert len(set(bucket_of.values())) == len(bucket_of)
+
+
+def test_negated_words_count_once_more() -> None:
+    plain, negated, ended = counted(["good film", "not good film", "not, good film"], ngram_max=1)
+    more = negated.keys() - ended.keys()
+    assert len(more) == 2
+    assert not more & plain.keys()
+    (other,) = counted(["never a good film"], ngram_max=1)
+    assert more < other.keys()
 
 
 @given(texts(), st.integers(1, 30))

@@ -135,6 +135,14 @@ class TestTermWeighting:
         features = every.transform(counts).toarray()[:, telling]
         assert_allclose(found.transform(counts).toarray(), features, rtol=1e-6)
 
+    def test_frequent_terms_are_damped(self) -> None:
+        counts, labels = random_counts(), np.arange(40) % 2
+        plain = TermWeighting("nb").fit(counts, labels)
+        found = TermWeighting("nb", damping=0.5).fit(counts, labels)
+        df = counts.getnnz(axis=0)[plain.buckets_]
+        assert_array_equal(found.buckets_, plain.buckets_)
+        assert_allclose(found.weights_, plain.weights_ / np.sqrt(df), rtol=1e-6)
+
     def test_where_nothing_tells_anything_everything_is_kept(self) -> None:
         counts = sp.csr_matrix(np.ones((4, 3), dtype=np.float32))
         assert TermWeighting("nb", min_ratio=0.2).fit(counts, [0, 1, 0, 1]).buckets_.size == 3

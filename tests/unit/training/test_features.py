@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,9 +122,24 @@ def no_description(project: Project, settings: Settings) -> None:
     (settings.paths.features / "one" / "vectorizer.json").write_text("{")
 
 
+def other_tokens(project: Project, settings: Settings) -> None:
+    path = settings.paths.features / "one" / "vectorizer.json"
+    described = json.loads(path.read_text())
+    path.write_text(json.dumps(described | {"tokens": described["tokens"] - 1}))
+
+
 @pytest.mark.parametrize(
     "damage",
-    [new_texts, truncated, emptied, missing, another_matrix, another_archive, no_description],
+    [
+        new_texts,
+        truncated,
+        emptied,
+        missing,
+        another_matrix,
+        another_archive,
+        no_description,
+        other_tokens,
+    ],
 )
 def test_features_that_do_not_fit_are_counted_anew(
     prepared: Project, counted: list[int], damage: Callable[[Project, Settings], None]

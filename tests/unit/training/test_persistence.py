@@ -19,6 +19,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from pipelines.errors import CorruptModelError, UnsafeModelError
+from pipelines.text import vectorizer
 from pipelines.text.vectorizer import HashedNgramVectorizer, TermWeighting
 from pipelines.training.evaluation import evaluate
 from pipelines.training.persistence import load_pipeline, save_model, trusted_types
@@ -129,6 +130,15 @@ def shell_pipeline() -> Pipeline:
 
 
 class TestDamagedFiles:
+    def test_a_model_that_was_trained_with_another_definition_of_words(
+        self, copy: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as before:
+            before.setattr(vectorizer, "TOKENS_VERSION", 1)
+            skops.io.dump(fitted_pipeline("nbsvm"), copy / "model.skops")
+        with pytest.raises(CorruptModelError, match=r"version 1 of .* words.*train .* again"):
+            load_pipeline(copy)
+
     def test_no_model_at_all(self, tmp_path: Path) -> None:
         with pytest.raises(CorruptModelError, match=r"holds no model\.skops"):
             load_pipeline(tmp_path)
