@@ -44,45 +44,41 @@ def compile_model(entry: Path) -> None:
 def fuse(pipeline: Pipeline) -> LinearScorer | None:
     """The fused scorer of a fitted pipeline; None if the pipeline is not linear.
 
-    Linear is: `HashedNgramVectorizer`, then a sigmoid-calibrated pipeline of `TermWeighting` and
-    a classifier with ``coef_`` and ``intercept_``.
+    Linear is: `HashedNgramVectorizer`, then `SigmoidCalibrated` with a pipeline of `TermWeighting`
+    and a classifier with ``coef_`` and ``intercept_``.
     """
-    from sklearn.calibration import CalibratedClassifierCV
     from sklearn.pipeline import Pipeline
 
     from pipelines.text.vectorizer import HashedNgramVectorizer, TermWeighting
+    from pipelines.training.calibration import SigmoidCalibrated
 
     if len(pipeline.steps) != 2:
         return None
     vectorizer, calibrated = (step for _, step in pipeline.steps)
     if not isinstance(vectorizer, HashedNgramVectorizer):
         return None
-    if not isinstance(calibrated, CalibratedClassifierCV):
+    if not isinstance(calibrated, SigmoidCalibrated):
         return None
-    if calibrated.method != "sigmoid" or len(calibrated.calibrated_classifiers_) != 1:
+    fitted = calibrated.estimator_
+    if not isinstance(fitted, Pipeline) or len(fitted.steps) != 2:
         return None
-    fitted = calibrated.calibrated_classifiers_[0]
-    if not isinstance(fitted.estimator, Pipeline) or len(fitted.estimator.steps) != 2:
-        return None
-    weighting, classifier = (step for _, step in fitted.estimator.steps)
+    weighting, classifier = (step for _, step in fitted.steps)
     if not isinstance(weighting, TermWeighting):
         return None
     # Without a decision function, it is not the margin that was calibrated.
     if not all(hasattr(classifier, name) for name in ("coef_", "intercept_", "decision_function")):
         return None
-    sigmoid = fitted.calibrators[0]
     # A model worse than chance has a falling sigmoid. Its margin is turned round, so that what
     # adds to the margin always speaks for POSITIVE.
-    sign = -1.0 if sigmoid.a_ > 0 else 1.0
+    sign = -1.0 if calibrated.slope_ < 0 else 1.0
     weights, norms = _tables(weighting, sign * classifier.coef_, vectorizer.bits)
     info = TableInfo(
         ngram_max=vectorizer.ngram_max,
         bits=vectorizer.bits,
         terms=_TERMS[weighting.scheme],
         bias=sign * float(classifier.intercept_[0]),
-        # scikit-learn's sigmoid is 1 / (1 + exp(a * margin + b)).
-        slope=-sign * float(sigmoid.a_),
-        offset=-float(sigmoid.b_),
+        slope=sign * calibrated.slope_,
+        offset=calibrated.offset_,
     )
     return LinearScorer(info, weights, norms)
 

@@ -76,27 +76,24 @@ def log_base(settings: Settings) -> str:
 
 def base_pipeline() -> Pipeline:
     """The base model as a scikit-learn pipeline from raw text to calibrated probability."""
-    from sklearn.calibration import CalibratedClassifierCV
     from sklearn.pipeline import Pipeline
 
     from pipelines.text.vectorizer import HashedNgramVectorizer, TermWeighting
+    from pipelines.training.calibration import SigmoidCalibrated
     from pipelines.training.linear import LinearSVM
 
     scorer = open_base()
     vectorizer = HashedNgramVectorizer(scorer.info.ngram_max, scorer.info.bits)
     classifier = Pipeline([("weighting", TermWeighting("binary")), ("classifier", LinearSVM())])
-    calibrated = CalibratedClassifierCV(classifier, method="sigmoid", ensemble=False, cv=2)
+    calibrated = SigmoidCalibrated(classifier)
     # Fitted on two words, so that scikit-learn builds what a fitted one consists of; then every
     # number in it is replaced by the base model's.
     calibrated.fit(vectorizer.transform(["good", "bad"] * 2), ["POSITIVE", "NEGATIVE"] * 2)
-    fitted = calibrated.calibrated_classifiers_[0]
-    (_, weighting), (_, machine) = fitted.estimator.steps
+    (_, weighting), (_, machine) = calibrated.estimator_.steps
     weighting.buckets_ = np.flatnonzero(scorer.weights).astype(np.int32)
     weighting.weights_ = np.ones(weighting.buckets_.size, dtype=np.float32)
     machine.coef_ = scorer.weights[weighting.buckets_][np.newaxis]
     machine.intercept_ = np.array([scorer.info.bias])
     machine.n_features_in_ = weighting.buckets_.size
-    (sigmoid,) = fitted.calibrators
-    # scikit-learn's sigmoid is 1 / (1 + exp(a * margin + b)).
-    sigmoid.a_, sigmoid.b_ = -scorer.info.slope, -scorer.info.offset
+    calibrated.slope_, calibrated.offset_ = scorer.info.slope, scorer.info.offset
     return Pipeline([("vectorizer", vectorizer), ("classifier", calibrated)])

@@ -7,16 +7,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from joblib import parallel_config  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from sklearn.calibration import CalibratedClassifierCV
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
-from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 
 from pipelines.errors import TrainingError
 from pipelines.params import Vectorizer
 from pipelines.text.vectorizer import HashedNgramVectorizer
+from pipelines.training.calibration import SigmoidCalibrated, scores_of
 from pipelines.training.features import Labelled
 from pipelines.training.linear import LinearSVM
 from pipelines.training.subjects import Parameters, Subject
@@ -28,7 +26,7 @@ CLASSES: Final = np.array(["NEGATIVE", "POSITIVE"])
 """What fitted pipelines answer, by int8 label."""
 
 CALIBRATION_FOLDS: Final = 2
-"""Two fit at the same time. Three or five calibrate no better (log loss 0.202 on IMDB each)."""
+"""Three or five calibrate no better (log loss 0.202 on IMDB each)."""
 
 
 def fit_classifier(
@@ -40,12 +38,8 @@ def fit_classifier(
 
 def validation_metrics(classifier: BaseEstimator, data: Labelled) -> dict[str, float]:
     """Accuracy, F1 of the positive class and ROC AUC of a bare classifier."""
-    if hasattr(classifier, "decision_function"):
-        scores = classifier.decision_function(data.counts)
-        predicted = scores > 0
-    else:
-        scores = classifier.predict_proba(data.counts)[:, 1]
-        predicted = scores > 0.5
+    scores = scores_of(classifier, data.counts)
+    predicted = scores > (0 if hasattr(classifier, "decision_function") else 0.5)
     return {
         "accuracy": float(accuracy_score(data.labels, predicted)),
         "f1": float(f1_score(data.labels, predicted, zero_division=0)),
@@ -61,14 +55,9 @@ def fit_pipeline(
     The sigmoid (Platt 1999) is fitted on margins of held-out folds; the classifier itself is
     fitted on all of `data`.
     """
-    calibrated = CalibratedClassifierCV(
-        subject.build(parameters, seed),
-        method="sigmoid",
-        ensemble=False,
-        cv=StratifiedKFold(CALIBRATION_FOLDS, shuffle=True, random_state=seed),
-    )
-    with parallel_config("threading", n_jobs=_folds_at_once(calibrated.estimator)):
-        _fit(calibrated, data.counts, CLASSES[data.labels], subject)
+    classifier = subject.build(parameters, seed)
+    calibrated = SigmoidCalibrated(classifier, CALIBRATION_FOLDS, _at_once(classifier), seed)
+    _fit(calibrated, data.counts, CLASSES[data.labels], subject)
     steps = [
         ("vectorizer", HashedNgramVectorizer(vectorizer.ngram_max, vectorizer.bits)),
         ("classifier", calibrated),
@@ -101,8 +90,8 @@ def flat(parameters: Mapping[str, object], vectorizer: Vectorizer) -> dict[str, 
     }
 
 
-def _folds_at_once(classifier: BaseEstimator) -> int:
-    """How many folds to fit at a time; each needs memory for its features.
+def _at_once(classifier: BaseEstimator) -> int:
+    """How many of the classifiers to fit at a time; each needs memory for its features.
 
     Two for our own solver, which is safe in threads and uses one processor. liblinear is not: its
     threads would share one sequence of random numbers.

@@ -21,6 +21,7 @@ MODEL_FILE: Final = "model.skops"
 TRUSTED_TYPES: Final = (
     "pipelines.text.vectorizer.HashedNgramVectorizer",
     "pipelines.text.vectorizer.TermWeighting",
+    "pipelines.training.calibration.SigmoidCalibrated",
     "pipelines.training.linear.BaggedLinearSVM",
     "pipelines.training.linear.LinearComplementNB",
     "pipelines.training.linear.LinearSVM",

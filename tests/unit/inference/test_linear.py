@@ -76,8 +76,7 @@ class TestFusing:
 
     def test_the_margin_of_a_model_worse_than_chance_is_turned_round(self) -> None:
         pipeline = deepcopy(fitted_pipeline("nbsvm"))
-        sigmoid = pipeline.steps[-1][1].calibrated_classifiers_[0].calibrators[0]
-        sigmoid.a_ = -sigmoid.a_
+        pipeline.steps[-1][1].slope_ *= -1
         scorer = fuse(pipeline)
         assert scorer is not None
         probabilities = scorer.predict(TEXTS)[1]
