@@ -182,7 +182,11 @@ class TermWeighting(TransformerMixin, BaseEstimator):
         X = self._counts(X, reset=False)
         column_of = np.full(X.shape[1], -1, dtype=np.int32)
         column_of[self.buckets_] = np.arange(self.buckets_.size, dtype=np.int32)
-        values, columns, offsets = _weigh(
+        # NumPy's memory comes in huge pages, Numba's does not.
+        values = np.empty(X.nnz, dtype=np.float32)
+        columns = np.empty(X.nnz, dtype=np.int32)
+        offsets = np.zeros_like(X.indptr)
+        _weigh(
             X.data,
             X.indices,
             X.indptr,
@@ -190,9 +194,13 @@ class TermWeighting(TransformerMixin, BaseEstimator):
             self.weights_,
             self.scheme in {"nb", "binary"},
             self.scheme == "tfidf",
+            values,
+            columns,
+            offsets,
         )
-        offsets = offsets.astype(X.indptr.dtype)
-        return csr_matrix((values, columns, offsets), shape=(X.shape[0], self.buckets_.size))
+        used = offsets[-1]
+        shape = (X.shape[0], self.buckets_.size)
+        return csr_matrix((values[:used], columns[:used], offsets), shape=shape)
 
     def _counts(self, X: object, reset: bool) -> csr_matrix:
         checked = validate_data(
@@ -246,18 +254,18 @@ def _weigh(
     weights: NDArray[np.float32],
     presence: bool,
     weigh_first: bool,
-) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
-    """Drop, weigh and scale the entries of all rows.
+    values: NDArray[np.float32],
+    columns: NDArray[np.int32],
+    ends: NDArray[np.int32],
+) -> None:
+    """Drop, weigh and scale the entries of all rows into `values`, `columns` and `ends`.
 
-    With `weigh_first` (tf-idf) the length is that of the weighted, kept entries; otherwise that
-    of all entries before weighing, so that it needs no knowledge of what was kept.
+    ``ends[0]`` is 0 before. With `weigh_first` (tf-idf) the length is that of the weighted, kept
+    entries; otherwise that of all entries before weighing, so that it needs no knowledge of what
+    was kept.
     """
-    n = offsets.size - 1
-    values = np.empty(counts.size, dtype=np.float32)
-    columns = np.empty(counts.size, dtype=np.int32)
-    ends = np.zeros(n + 1, dtype=np.int64)
     used = 0
-    for row in range(n):
+    for row in range(offsets.size - 1):
         begin = used
         square = 0.0
         # Without a branch, the processor looks up many columns at once instead of waiting for each.
@@ -274,15 +282,11 @@ def _weigh(
                 value = (1 + np.log(np.float64(values[entry]))) * weights[columns[entry]]
                 values[entry] = value
                 square += value * value
-        else:
-            for entry in range(begin, used):
-                values[entry] *= weights[columns[entry]]
-        if square > 0:
-            length = 1 / np.sqrt(square)
-            for entry in range(begin, used):
-                values[entry] = np.float32(values[entry] * length)
+        length = 1 / np.sqrt(square) if square > 0 else 0.0
+        for entry in range(begin, used):
+            weight = 1.0 if weigh_first else np.float64(weights[columns[entry]])
+            values[entry] = np.float32(values[entry] * weight * length)
         ends[row + 1] = used
-    return values[:used], columns[:used], ends
 
 
 @njit(cache=True, nogil=True)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.model_selection import StratifiedKFold
 from sklearn.utils.validation import check_is_fitted
+
+_NEWTON_STEPS: Final = 100
+_SMALLEST_STEP: Final = 1e-12
 
 
 class SigmoidCalibrated(ClassifierMixin, BaseEstimator):
@@ -126,16 +128,22 @@ def fit_sigmoid(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> tup
         positive, (n_positive + 1) / (n_positive + 2), 1 / (positive.size - n_positive + 2)
     )
     scale = float(np.abs(scores).max()) or 1.0
-    scaled = scores / scale
+    features = np.column_stack([scores / scale, np.ones(scores.size)])
 
-    def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        z = parameters[0] * scaled + parameters[1]
-        error = expit(z) - target
-        return float(np.sum(np.logaddexp(0, z) - target * z)), np.array(
-            [error @ scaled, error.sum()]
-        )
+    def loss(parameters: NDArray[np.float64]) -> float:
+        z = features @ parameters
+        return float(np.sum(np.logaddexp(0, z) - target * z))
 
-    prior = np.log((n_positive + 1) / (positive.size - n_positive + 1))
-    options = {"gtol": 1e-6, "ftol": 1e-14}
-    found = minimize(loss, np.array([0.0, prior]), jac=True, method="L-BFGS-B", options=options)
-    return float(found.x[0] / scale), float(found.x[1])
+    found = np.array([0.0, np.log((n_positive + 1) / (positive.size - n_positive + 1))])
+    for _ in range(_NEWTON_STEPS):
+        probability = expit(features @ found)
+        curvature = features.T * (probability * (1 - probability)) @ features
+        # The diagonal is for scores that are all alike, whose slope could be anything.
+        curvature += 1e-9 * np.eye(2)
+        step = np.linalg.solve(curvature, features.T @ (probability - target))
+        while loss(found - step) > loss(found) and np.abs(step).max() > _SMALLEST_STEP:
+            step /= 2
+        found -= step
+        if np.abs(step).max() <= _SMALLEST_STEP:
+            break
+    return float(found[0] / scale), float(found[1])
