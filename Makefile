@@ -88,9 +88,10 @@ mlflow: install ## Open the tracking store in MLflow's own page, http://127.0.0.
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --port 5000
 
 .PHONY: build
-build: ## Build the images of the service and of the registry.
+build: ## Build the images of the service and the registry, on BASE_IMAGE=... if you like.
 	for image in app registry; do \
 		docker build --file docker/$$image.Dockerfile --build-arg VERSION=$(VERSION) \
+			$(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
 			--tag opinionlens-$$image:$(VERSION) . || exit 1; \
 	done
 

@@ -1,6 +1,6 @@
 # The service: `olens serve` with the base model, without compiler and training stack.
-# `make build` makes it; any image with Python 3.11 or newer may be the base.
-ARG BASE_IMAGE=python:3.11.14-slim-bookworm
+# `make build` makes it; the base may be any Debian with Python 3.11.
+ARG BASE_IMAGE=python:3.11.15-slim-bookworm
 
 FROM ${BASE_IMAGE} AS builder
 RUN apt-get update \
@@ -33,7 +33,7 @@ COPY pipelines pipelines
 RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/venv/bin/python -m pip install --no-compile --no-deps . \
     && /opt/venv/bin/python -m pip uninstall --yes pip \
-    && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+    && /opt/venv/bin/python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
 FROM ${BASE_IMAGE}
 ARG VERSION=0

@@ -1,6 +1,6 @@
 # The registry: an MLflow server with basic authentication on PostgreSQL.
 # `make build` makes it; docker/registry/entrypoint.py says how it is set up.
-ARG BASE_IMAGE=python:3.11.14-slim-bookworm
+ARG BASE_IMAGE=python:3.11.15-slim-bookworm
 
 FROM ${BASE_IMAGE} AS builder
 WORKDIR /build
@@ -11,7 +11,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && /opt/venv/bin/python -m pip install --no-compile --constraint constraints.txt \
         'mlflow[auth]' psycopg2-binary \
     && /opt/venv/bin/python -m pip uninstall --yes pip \
-    && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+    && /opt/venv/bin/python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
 FROM ${BASE_IMAGE}
 ARG VERSION=0
