@@ -1,8 +1,8 @@
 """Hashed n-grams: texts -> for each the buckets of its word n-grams and how often they occur.
 
 Beside its n-grams a text has its negated words: each token between a negator (``not``, ``n't``,
-``never``, ...) and the next mark or ``but`` counts once more, as another word. So ``not the best
-film`` has something in common with ``not good, but the best film`` only where both say the same.
+``never``, ...) and the next mark or ``but`` counts once more, as another word. So ``best`` tells
+``not at all the best`` from ``the best``, however far away the negator is.
 """
 
 # Numba ships no types, so what a compiled function returns is Any to mypy.
