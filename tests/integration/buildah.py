@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 from ast import literal_eval
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from tests.integration.commands import CHECKOUT
@@ -75,28 +76,44 @@ class Container:
     name: str
     root: Path
 
-    def command(
+    @property
+    def entry_point(self) -> list[str]:
+        """What its image puts before every command."""
+        entry_point: list[str] = self.buildah.config(self.image)["Entrypoint"]
+        return entry_point
+
+    def run(
         self,
-        *arguments: str,
-        user: str,
-        mounts: Mapping[str, Path],
-        variables: Mapping[str, str],
-    ) -> list[str]:
-        """The command line that runs the image's entry point, with its command or `arguments`.
+        *command: str,
+        mounts: Mapping[str, Path] = MappingProxyType({}),
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, as the image's user."""
+        return subprocess.run(
+            self._run(mounts, variables, command),
+            env={**os.environ, **self.buildah.environment},
+            capture_output=True,
+            text=True,
+        )
+
+    def start(self, mounts: Mapping[str, Path], variables: Mapping[str, str]) -> list[str]:
+        """The command line that runs what the image starts.
 
         The root is read-only but for `mounts`, folders and files of this machine, and /tmp.
+        Buildah then stumbles at the end, so its exit code says nothing.
         """
-        config = self.buildah.config(self.image)
-        options = [f"--user={user}", "--mount=type=tmpfs,destination=/tmp"]
+        command = [*self.entry_point, *(self.buildah.config(self.image).get("Cmd") or [])]
+        self._prepare(mounts)
+        unshare = [str(program("unshare")), "--mount", "sh", "-c", READ_ONLY, str(self.root)]
+        return [*unshare, *self._run(mounts, variables, command)]
+
+    def _run(
+        self, mounts: Mapping[str, Path], variables: Mapping[str, str], command: Sequence[str]
+    ) -> list[str]:
+        options = ["--mount=type=tmpfs,destination=/tmp"]
         options += [f"--volume={source}:{target}" for target, source in mounts.items()]
         options += [f"--env={name}={value}" for name, value in variables.items()]
-        self._prepare(mounts)
-        return [
-            *(str(program("unshare")), "--mount", "sh", "-c", READ_ONLY, str(self.root)),
-            *(str(program("buildah")), "run", *options, self.name, "--"),
-            *config["Entrypoint"],
-            *(arguments or config.get("Cmd") or []),
-        ]
+        return [str(program("buildah")), "run", *options, self.name, "--", *command]
 
     def _prepare(self, mounts: Mapping[str, Path]) -> None:
         """Make what is mounted upon, which Docker does before it makes a root read-only."""
