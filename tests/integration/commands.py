@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import pytest
 
@@ -42,7 +43,8 @@ def olens(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         given = stdin if isinstance(stdin, bytes) else stdin.encode()
         monkeypatch.setattr(sys, "argv", ["olens", *arguments])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
-        with pytest.raises(SystemExit) as end:
+        # `--root` sets a variable for the rest of the process.
+        with patch.dict(os.environ), pytest.raises(SystemExit) as end:
             main.run()
         captured = capsys.readouterr()
         code = end.value.code or 0

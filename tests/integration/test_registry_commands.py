@@ -133,7 +133,7 @@ def test_a_chosen_version_is_fetched(olens: Olens, registered: str, tracked: Tra
         (["fetch", "x", "--version", "1", "--alias", "a"], 2, "not both"),
         (["fetch", "x", "--version", "0"], 2, "--version"),
         (["fetch"], 2, "Missing argument"),
-        (["models", "show"], 1, "No model is active"),
+        (["models", "remove", "base"], 1, "comes with OpinionLens"),
         (["models", "show", "x-v1"], 1, "no model 'x-v1'"),
         (["models", "activate", "../x-v1"], 1, "no model '../x-v1'"),
         (["models", "remove", ".."], 1, "no model '..'"),
