@@ -53,6 +53,8 @@ class Vectorizer(_Section, frozen=True):
     """Longest word n-gram."""
     bits: int = 23
     """Features are hashed into ``2 ** bits`` buckets."""
+    char_max: int = 0
+    """Longest character n-gram; 0: none."""
 
 
 class Train(_Section, frozen=True):
@@ -167,6 +169,10 @@ def _check(params: Params, path: Path) -> None:
         raise wrong("vectorizer.bits", params.vectorizer.bits, "must lie between 10 and 26")
     if not 1 <= params.vectorizer.ngram_max <= 5:
         raise wrong("vectorizer.ngram_max", params.vectorizer.ngram_max, "must lie between 1 and 5")
+    if params.vectorizer.char_max not in (0, *range(3, 9)):
+        raise wrong(
+            "vectorizer.char_max", params.vectorizer.char_max, "must be 0, or lie between 3 and 8"
+        )
     for key in ("trials", "jobs"):
         if getattr(params.tune, key) < 1:
             raise wrong(f"tune.{key}", getattr(params.tune, key), "must be at least 1")

@@ -22,11 +22,11 @@ _TEXTS = 120
 
 
 @cache
-def fit_tiny(subject: str, ngram_max: int = 2, bits: int = 14) -> Pipeline:
+def fit_tiny(subject: str, ngram_max: int = 2, bits: int = 14, char_max: int = 0) -> Pipeline:
     """A calibrated pipeline that has learnt that `GOOD` words are good and `BAD` ones bad."""
     texts, labels = _corpus()
-    vectorizer = Vectorizer(ngram_max=ngram_max, bits=bits)
-    counts = HashedNgramVectorizer(ngram_max, bits).transform(texts)
+    vectorizer = Vectorizer(ngram_max=ngram_max, bits=bits, char_max=char_max)
+    counts = HashedNgramVectorizer(ngram_max, bits, char_max).transform(texts)
     chosen = get_subject(subject)
     parameters = chosen.parameters(_PARAMETERS.get(subject, {}))
     return fit_pipeline(chosen, parameters, 0, vectorizer, Labelled(counts, labels))

@@ -74,6 +74,7 @@ def fuse(pipeline: Pipeline) -> LinearScorer | None:
     weights, norms = _tables(weighting, sign * classifier.coef_, vectorizer.bits)
     info = TableInfo(
         ngram_max=vectorizer.ngram_max,
+        char_max=vectorizer.char_max,
         bits=vectorizer.bits,
         terms=_TERMS[weighting.scheme],
         bias=sign * float(classifier.intercept_[0]),

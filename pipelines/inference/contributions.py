@@ -14,10 +14,12 @@ from pipelines.text.ngrams import (
     extend_ngram,
     find_slot,
     fold_ngrams,
+    fold_spellings,
     most_entries,
     negated_word,
     still_negated,
 )
+from pipelines.text.spellings import hash_spellings
 
 
 class Contributions(NamedTuple):
@@ -33,7 +35,8 @@ class Contributions(NamedTuple):
     ngrams : float64 array, shape (n, ngram_max)
         The parts of the n-grams: row i, column k is the one of k + 1 tokens that begins with
         token i. An n-gram that occurs several times, or shares a bucket with another, has an
-        equal part of the bucket each time. What a word adds by being negated is in column 0.
+        equal part of the bucket each time. What a word adds by being negated, and by its
+        character n-grams, is in column 0.
     """
 
     margin: float
@@ -44,20 +47,29 @@ class Contributions(NamedTuple):
 @njit(cache=True, nogil=True)
 def fold_contributions(
     tokens: NDArray[np.uint64],
+    text: NDArray[np.uint8],
+    kinds: NDArray[np.uint8],
+    lower: NDArray[np.uint32],
     ngram_max: int,
+    char_max: int,
     bits: int,
     terms: int,
     bias: float,
     weights: NDArray[np.float32],
     norms: NDArray[np.float32],
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-    """The fields of `Contributions` for the hashed `tokens`; the others as in `LinearScorer`."""
+    """The fields of `Contributions` for the hashed `tokens` of `text`, which is normalised.
+
+    The others are as in `LinearScorer`.
+    """
     n = tokens.size
-    entries = most_entries(n, ngram_max)
+    entries = most_entries(n, text.size, ngram_max, char_max)
     table = cleared_table(np.empty(1024, dtype=np.int32), entries)
     buckets = np.empty(entries, dtype=np.int32)
     counts = np.empty(entries, dtype=np.float32)
     used = fold_ngrams(tokens, n, ngram_max, bits, table, buckets, counts)
+    hashes, owners = hash_spellings(text, text.size, n, char_max, kinds, lower)
+    used = fold_spellings(hashes, bits, table, buckets, counts, used)
 
     parts = np.empty(used, dtype=np.float64)
     total = 0.0
@@ -94,4 +106,8 @@ def fold_contributions(
             part = parts[table[find_slot(bucket, table, buckets)]]
             by_ngram[i, 0] += part
             by_token[i] += part
+    for i in range(hashes.size):
+        part = parts[table[find_slot(np.int32(hashes[i] >> shift), table, buckets)]]
+        by_ngram[owners[i], 0] += part
+        by_token[owners[i]] += part
     return bias + total / length, by_token, by_ngram

@@ -51,8 +51,8 @@ class AdditiveScorer(Scorer, Protocol):
         """The margin at which the probability is one half; None if there is no such margin."""
         ...
 
-    def contributions(self, tokens: NDArray[np.uint64]) -> Contributions:
-        """What each of n hashed tokens adds to the margin of their text."""
+    def contributions(self, tokens: LocatedTokens) -> Contributions:
+        """What each of the tokens of a text adds to its margin."""
         ...
 
     def probabilities(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -63,7 +63,7 @@ class AdditiveScorer(Scorer, Protocol):
 def explain_linear(scorer: AdditiveScorer, text: str) -> Explanation:
     """Take the margin of `text` apart, exactly. See `Scorer.explain`."""
     tokens = locate_tokens(text)
-    margin, contributions, ngrams = scorer.contributions(tokens.hashes)
+    margin, contributions, ngrams = scorer.contributions(tokens)
     printable = _printable(text)
     words = _words(printable, tokens, contributions)
     sentences, notes = _sentences(scorer, printable, words)

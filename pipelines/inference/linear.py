@@ -29,7 +29,15 @@ from pipelines.inference.terms import TERMS, term_value
 from pipelines.inference.verdicts import NEGATIVE, POSITIVE, labels_of
 from pipelines.text.buffers import TextBuffer, text_buffer
 from pipelines.text.characters import character_tables
-from pipelines.text.ngrams import cleared_table, fold_ngrams, most_entries, tokenise
+from pipelines.text.ngrams import (
+    cleared_table,
+    fold_ngrams,
+    fold_spellings,
+    most_entries,
+    tokenise,
+)
+from pipelines.text.offsets import LocatedTokens
+from pipelines.text.spellings import CHAR_MAX, hash_spellings
 from pipelines.text.tokens import TOKENS_VERSION, check_version
 
 TABLE_FILE: Final = "scorer.safetensors"
@@ -59,6 +67,7 @@ class TableInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """
 
     ngram_max: Annotated[int, msgspec.Meta(ge=1, le=16)]
+    char_max: Annotated[int, msgspec.Meta(ge=0, le=CHAR_MAX[-1])] = 0
     bits: Annotated[int, msgspec.Meta(ge=1, le=30)]
     terms: Literal["presence", "count", "log_count"]
     bias: float
@@ -92,6 +101,7 @@ class LinearScorer:
         tables = character_tables()
         self._arguments = (
             info.ngram_max,
+            info.char_max,
             info.bits,
             TERMS[info.terms],
             info.bias,
@@ -184,12 +194,15 @@ class LinearScorer:
         """See `Scorer.explain`."""
         return explain_linear(self, text)
 
-    def contributions(self, tokens: NDArray[np.uint64]) -> Contributions:
-        """What each of n hashed tokens adds to the margin of their text."""
+    def contributions(self, tokens: LocatedTokens) -> Contributions:
+        """What each of the tokens of a text adds to its margin."""
         info = self.info
         parts = fold_contributions(
-            tokens,
+            tokens.hashes,
+            tokens.normalised,
+            *character_tables(),
             info.ngram_max,
+            info.char_max,
             info.bits,
             TERMS[info.terms],
             info.bias,
@@ -232,6 +245,7 @@ def _margins(
     first: int,
     last: int,
     ngram_max: int,
+    char_max: int,
     bits: int,
     terms: int,
     bias: float,
@@ -251,13 +265,16 @@ def _margins(
     buckets = np.empty(0, dtype=np.int32)
     counts = np.empty(0, dtype=np.float32)
     for row in range(first, last):
-        n = tokenise(data, offsets[row], offsets[row + 1], text, tokens, kinds, lower)
-        entries = most_entries(n, ngram_max)
+        n, size = tokenise(data, offsets[row], offsets[row + 1], text, tokens, kinds, lower)
+        entries = most_entries(n, size, ngram_max, char_max)
         if entries > buckets.size:
             buckets = np.empty(2 * entries, dtype=np.int32)
             counts = np.empty(2 * entries, dtype=np.float32)
         table = cleared_table(table, entries)
         used = fold_ngrams(tokens, n, ngram_max, bits, table, buckets, counts)
+        if char_max > 0:
+            hashes, _ = hash_spellings(text, size, n, char_max, kinds, lower)
+            used = fold_spellings(hashes, bits, table, buckets, counts, used)
         total = 0.0
         square = 0.0
         for entry in range(used):

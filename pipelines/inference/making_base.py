@@ -174,8 +174,7 @@ def _read(
 
 def _scorer(table: WeightTable, recipe: Recipe, slope: float, offset: float) -> LinearScorer:
     info = TableInfo(
-        ngram_max=recipe.vectorizer.ngram_max,
-        bits=recipe.vectorizer.bits,
+        **msgspec.structs.asdict(recipe.vectorizer),
         terms="presence",
         bias=table.bias,
         slope=slope,

@@ -83,7 +83,8 @@ def base_pipeline() -> Pipeline:
     from pipelines.training.linear import LinearSVM
 
     scorer = open_base()
-    vectorizer = HashedNgramVectorizer(scorer.info.ngram_max, scorer.info.bits)
+    info = scorer.info
+    vectorizer = HashedNgramVectorizer(info.ngram_max, info.bits, info.char_max)
     classifier = Pipeline([("weighting", TermWeighting("binary")), ("classifier", LinearSVM())])
     calibrated = SigmoidCalibrated(classifier)
     # Fitted on two words, so that scikit-learn builds what a fitted one consists of; then every

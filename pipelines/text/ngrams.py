@@ -1,5 +1,6 @@
 """Hashed n-grams: texts -> for each the buckets of its word n-grams and how often they occur.
 
+With a `char_max`, the character n-grams of its words follow them (see `pipelines.text.spellings`).
 Beside its n-grams a text has its negated words: each token between a negator (``not``, ``n't``,
 ``never``, ...) and the next mark or ``but`` counts once more, as another word. So ``best`` tells
 ``not at all the best`` from ``the best``, however far away the negator is.
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from pipelines.datasets.normalise import mix, normalise_bytes
 from pipelines.text.buffers import TextBuffer
 from pipelines.text.characters import character_tables
+from pipelines.text.spellings import hash_spellings, most_spellings
 from pipelines.text.tokens import hash_tokens, word_hash
 
 _CHAIN: Final = np.uint64(0xD6E8FEB86659FD93)
@@ -35,7 +37,7 @@ _TEXTS_PER_TASK: Final = 512
 
 
 def count_ngrams(
-    texts: TextBuffer, ngram_max: int, bits: int, threads: int | None = None
+    texts: TextBuffer, ngram_max: int, bits: int, char_max: int = 0, threads: int | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
     """Count the n-grams of texts.
 
@@ -46,6 +48,8 @@ def count_ngrams(
         Longest n-gram in tokens.
     bits : int
         There are ``2 ** bits`` buckets.
+    char_max : int
+        Longest character n-gram; 0: none.
     threads : int, optional
         As many as there are processors by default; the result does not depend on it.
 
@@ -64,7 +68,7 @@ def count_ngrams(
 
     def count(start: int) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
         stop = min(n, start + _TEXTS_PER_TASK)
-        return _count(data, text_offsets, start, stop, ngram_max, bits, *tables)
+        return _count(data, text_offsets, start, stop, ngram_max, char_max, bits, *tables)
 
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         parts = list(pool.map(count, starts))
@@ -83,6 +87,7 @@ def _count(
     first: int,
     last: int,
     ngram_max: int,
+    char_max: int,
     bits: int,
     kinds: NDArray[np.uint8],
     lower: NDArray[np.uint32],
@@ -100,14 +105,17 @@ def _count(
     counts = np.empty(capacity, dtype=np.float32)
     used = 0
     for row in range(first, last):
-        n = tokenise(data, offsets[row], offsets[row + 1], text, tokens, kinds, lower)
-        entries = most_entries(n, ngram_max)
+        n, length = tokenise(data, offsets[row], offsets[row + 1], text, tokens, kinds, lower)
+        entries = most_entries(n, length, ngram_max, char_max)
         if used + entries > capacity:
             capacity = max(2 * capacity, used + entries)
             buckets = _enlarged(buckets, capacity, used)
             counts = _enlarged(counts, capacity, used)
         table = cleared_table(table, entries)
         size = fold_ngrams(tokens, n, ngram_max, bits, table, buckets[used:], counts[used:])
+        if char_max > 0:
+            hashes, _ = hash_spellings(text, length, n, char_max, kinds, lower)
+            size = fold_spellings(hashes, bits, table, buckets[used:], counts[used:], size)
         sizes[row - first] = size
         used += size
     return buckets[:used].copy(), counts[:used].copy(), sizes
@@ -122,22 +130,23 @@ def tokenise(
     tokens: NDArray[np.uint64],
     kinds: NDArray[np.uint8],
     lower: NDArray[np.uint32],
-) -> int:
-    """Normalise ``data[start:stop]`` into `text` and hash its tokens; returns how many there are.
+) -> tuple[int, int]:
+    """Normalise ``data[start:stop]`` into `text` and hash its tokens.
 
-    `text` has room for ``stop - start`` bytes, `tokens` for as many hashes.
+    Returns how many there are, and how many bytes the normalised text has. `text` has room for
+    ``stop - start`` bytes, `tokens` for as many hashes.
     """
     size = stop - start
     text[:size] = data[start:stop]
     nothing = np.empty(0, dtype=np.int64)
     size = normalise_bytes(text, 0, size, nothing, nothing)
-    return hash_tokens(text, size, tokens, kinds, lower)
+    return hash_tokens(text, size, tokens, kinds, lower), size
 
 
 @njit(cache=True, nogil=True, inline="always")
-def most_entries(n: int, ngram_max: int) -> int:
-    """How many buckets `n` tokens have at most."""
-    return n * (ngram_max + 1)
+def most_entries(n: int, size: int, ngram_max: int, char_max: int) -> int:
+    """How many buckets `n` tokens in `size` bytes have at most."""
+    return n * (ngram_max + 1) + most_spellings(size, n, char_max)
 
 
 @njit(cache=True, nogil=True)
@@ -179,6 +188,22 @@ def fold_ngrams(
         negated = still_negated(before, tokens[i])
         if before and negated:
             used = _add(np.int32(negated_word(tokens[i]) >> shift), table, buckets, counts, used)
+    return used
+
+
+@njit(cache=True, nogil=True)
+def fold_spellings(
+    hashes: NDArray[np.uint64],
+    bits: int,
+    table: NDArray[np.int32],
+    buckets: NDArray[np.int32],
+    counts: NDArray[np.float32],
+    used: int,
+) -> int:
+    """Add character n-grams to what `fold_ngrams` has written; returns the number of buckets."""
+    shift = np.uint64(64 - bits)
+    for i in range(hashes.size):
+        used = _add(np.int32(hashes[i] >> shift), table, buckets, counts, used)
     return used
 
 

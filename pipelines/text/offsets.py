@@ -27,11 +27,14 @@ class LocatedTokens(NamedTuple):
         As `pipelines.text.tokens.next_token` gives them.
     starts, ends : int64 arrays, shape (n,)
         Indices into the string; tokens stand in order and do not overlap.
+    normalised : uint8 array
+        The text as it is scored, in UTF-8.
     """
 
     hashes: NDArray[np.uint64]
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
+    normalised: NDArray[np.uint8]
 
 
 class LocatedText(NamedTuple):
@@ -53,10 +56,10 @@ class LocatedText(NamedTuple):
 def locate_tokens(text: str) -> LocatedTokens:
     """Tokenise `text` as for scoring, and remember where the tokens stand in it."""
     data = _encoded(text)
-    hashes, starts, ends = _locate(data, *character_tables())
+    hashes, starts, ends, normalised = _locate(data, *character_tables())
     if not text.isascii():
         ends = np.array([_attach(text, end) for end in ends.tolist()], dtype=np.int64)
-    return LocatedTokens(hashes, starts, ends)
+    return LocatedTokens(hashes, starts, ends, normalised)
 
 
 def normalise_located(text: str) -> LocatedText:
@@ -96,8 +99,8 @@ def _normalise(
 @njit(cache=True, nogil=True)
 def _locate(
     data: NDArray[np.uint8], kinds: NDArray[np.uint8], lower: NDArray[np.uint32]
-) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
-    """Hashes of the tokens of `data`, and the characters where they start and end."""
+) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
+    """The fields of `LocatedTokens` for the text in `data`."""
     text, first, last = _normalise(data)
     size = text.size
     hashes = np.empty(size, dtype=np.uint64)
@@ -116,7 +119,7 @@ def _locate(
     ends = ends[:n].copy()
     _count_characters(data, starts)
     _count_characters(data, ends)
-    return hashes[:n].copy(), starts, ends
+    return hashes[:n].copy(), starts, ends, text
 
 
 @njit(cache=True, nogil=True)

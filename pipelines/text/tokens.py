@@ -342,6 +342,35 @@ def _word(
 
 
 @njit(cache=True, nogil=True)
+def lower_characters(
+    buffer: NDArray[np.uint8],
+    start: int,
+    end: int,
+    kinds: NDArray[np.uint8],
+    lower: NDArray[np.uint32],
+    characters: NDArray[np.uint32],
+) -> int:
+    """Write the lower-case characters of the word ``buffer[start:end]``; returns how many.
+
+    `start` and `end` come from `next_token`; of a token that is not a word, there are none.
+    """
+    n = 0
+    at = start
+    while at < end:
+        code, size = _decode(buffer, at, end)
+        if code in (_APOSTROPHE, _RIGHT_QUOTE) and n > 0:
+            code = np.int64(_APOSTROPHE)
+        elif _kind(code, kinds) != WORD:
+            return 0  # an address, when it comes to its colon or stop
+        elif code < TABLE_SIZE:
+            code = np.int64(lower[code])
+        characters[n] = code
+        n += 1
+        at += size
+    return n
+
+
+@njit(cache=True, nogil=True)
 def hash_tokens(
     buffer: NDArray[np.uint8],
     stop: int,

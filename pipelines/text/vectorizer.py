@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from pipelines.text.buffers import text_buffer
 from pipelines.text.ngrams import count_ngrams
+from pipelines.text.spellings import CHAR_MAX
 from pipelines.text.tokens import TOKENS_VERSION, check_version
 
 _TOKENS: Final = "tokens_version"
@@ -21,7 +22,7 @@ _TOKENS: Final = "tokens_version"
 
 
 class HashedNgramVectorizer(TransformerMixin, BaseEstimator):
-    """Raw texts -> counts of their word n-grams, hashed into ``2 ** bits`` buckets.
+    """Raw texts -> counts of their n-grams, hashed into ``2 ** bits`` buckets.
 
     Beside the n-grams there are negated words (see `pipelines.text.ngrams`).
 
@@ -35,11 +36,14 @@ class HashedNgramVectorizer(TransformerMixin, BaseEstimator):
         Longest n-gram, in tokens (see `pipelines.text.tokens`).
     bits : int
         Number of buckets, as a power of two.
+    char_max : int
+        Longest character n-gram of words (see `pipelines.text.spellings`); 0: none.
     """
 
-    def __init__(self, ngram_max: int = 3, bits: int = 23) -> None:
+    def __init__(self, ngram_max: int = 3, bits: int = 23, char_max: int = 0) -> None:
         self.ngram_max = ngram_max
         self.bits = bits
+        self.char_max = char_max
 
     def fit(self, X: object, y: object = None) -> Self:
         """Do nothing; there is nothing to learn."""
@@ -65,7 +69,14 @@ class HashedNgramVectorizer(TransformerMixin, BaseEstimator):
             raise ValueError(f"ngram_max must be an integer from 1 on, not {self.ngram_max!r}")
         if not (isinstance(self.bits, Integral) and 1 <= self.bits <= 30):
             raise ValueError(f"bits must be an integer from 1 to 30, not {self.bits!r}")
-        buckets, counts, offsets = count_ngrams(text_buffer(X), self.ngram_max, self.bits)
+        if not (isinstance(self.char_max, Integral) and self.char_max in (0, *CHAR_MAX)):
+            raise ValueError(
+                f"char_max must be 0 or an integer from {CHAR_MAX[0]} to {CHAR_MAX[-1]}, "
+                f"not {self.char_max!r}"
+            )
+        buckets, counts, offsets = count_ngrams(
+            text_buffer(X), self.ngram_max, self.bits, self.char_max
+        )
         if offsets[-1] <= np.iinfo(np.int32).max:
             offsets = offsets.astype(np.int32)
         return csr_matrix((counts, buckets, offsets), shape=(offsets.size - 1, 2**self.bits))
@@ -75,6 +86,7 @@ class HashedNgramVectorizer(TransformerMixin, BaseEstimator):
 
     def __setstate__(self, state: dict[str, object]) -> None:
         check_version(state.pop(_TOKENS, 1))
+        state.setdefault("char_max", 0)  # saved before there was one
         super().__setstate__(state)
 
     def __sklearn_tags__(self) -> object:

@@ -254,8 +254,7 @@ def _log_count_ratio(
 
 
 def _count(texts: pl.Series | Sequence[str], recipe: Recipe) -> sp.csr_matrix:
-    vectorizer = recipe.vectorizer
-    return HashedNgramVectorizer(vectorizer.ngram_max, vectorizer.bits).transform(texts)
+    return HashedNgramVectorizer(**msgspec.structs.asdict(recipe.vectorizer)).transform(texts)
 
 
 def _balanced(counts: sp.csr_matrix, positive: NDArray[np.bool_], weight: float) -> Rows:

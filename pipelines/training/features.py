@@ -113,7 +113,7 @@ def _parquet(settings: Settings, name: str, split: SplitName) -> Path:
 
 
 def _count(vectorizer: Vectorizer, texts: pl.Series) -> sp.csr_matrix:
-    return HashedNgramVectorizer(vectorizer.ngram_max, vectorizer.bits).transform(texts)
+    return HashedNgramVectorizer(**msgspec.structs.asdict(vectorizer)).transform(texts)
 
 
 def _write(

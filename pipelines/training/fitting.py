@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
@@ -59,7 +60,7 @@ def fit_pipeline(
     calibrated = SigmoidCalibrated(classifier, CALIBRATION_FOLDS, _at_once(classifier), seed)
     _fit(calibrated, data.counts, CLASSES[data.labels], subject)
     steps = [
-        ("vectorizer", HashedNgramVectorizer(vectorizer.ngram_max, vectorizer.bits)),
+        ("vectorizer", HashedNgramVectorizer(**msgspec.structs.asdict(vectorizer))),
         ("classifier", calibrated),
     ]
     return Pipeline(steps)
@@ -83,11 +84,7 @@ def subset(data: Labelled, share: float) -> Labelled:
 
 def flat(parameters: Mapping[str, object], vectorizer: Vectorizer) -> dict[str, object]:
     """All parameters of a run under one set of names."""
-    return {
-        **parameters,
-        "ngram_max": vectorizer.ngram_max,
-        "bits": vectorizer.bits,
-    }
+    return {**parameters, **msgspec.structs.asdict(vectorizer)}
 
 
 def _at_once(classifier: BaseEstimator) -> int:

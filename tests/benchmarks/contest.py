@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -58,7 +59,7 @@ class Trained(NamedTuple):
 
 def fit(subject: Subject, data: Texts) -> Pipeline:
     """Raw texts -> fitted, calibrated pipeline, as `olens train` does it in memory."""
-    counts = HashedNgramVectorizer(VECTORIZER.ngram_max, VECTORIZER.bits).transform(data.texts)
+    counts = HashedNgramVectorizer(**msgspec.structs.asdict(VECTORIZER)).transform(data.texts)
     labelled = Labelled(counts, data.labels)
     return fit_pipeline(subject, subject.defaults, SEED, VECTORIZER, labelled)
 

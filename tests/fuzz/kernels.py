@@ -16,7 +16,7 @@ import numpy as np
 
 with atheris.instrument_imports(include=["pipelines"]):
     from pipelines.datasets import normalise
-    from pipelines.text import characters, ngrams, tokens
+    from pipelines.text import characters, ngrams, spellings, tokens
 
 np.seterr(over="ignore")  # hashes wrap around on purpose
 TABLES = characters.character_tables()
@@ -70,14 +70,20 @@ def one_input(data: bytes) -> None:
     source, buffer = guarded(size, np.uint8), guarded(size, np.uint8)
     source[:size] = np.frombuffer(data, dtype=np.uint8)
     hashes = guarded(size, np.uint64)
-    n = ngrams.tokenise(source, 0, size, buffer, hashes, *TABLES)
-    assert n <= size
-    most = ngrams.most_entries(n, 3)
+    n, length = ngrams.tokenise(source, 0, size, buffer, hashes, *TABLES)
+    assert n <= length <= size
+    most = ngrams.most_entries(n, length, 3, 5)
     buckets, counts = guarded(most, np.int32), guarded(most, np.float32)
     table = ngrams.cleared_table(np.empty(0, dtype=np.int32), most)
     used = ngrams.fold_ngrams(hashes, n, 3, 12, table, buckets, counts)
     assert used <= most
     assert 0 <= counts[:used].sum() - sum(max(0, n - k) for k in range(3)) <= n
+    found, owners = spellings.hash_spellings(buffer, length, n, 5, *TABLES)
+    assert all(0 <= owner < n for owner in owners)
+    before = counts[:used].sum()
+    used = ngrams.fold_spellings(found, 12, table, buckets, counts, used)
+    assert used <= most
+    assert counts[:used].sum() - before == found.size
     assert used == 0 or (buckets[:used].min() >= 0 and buckets[:used].max() < 4096)
 
 

@@ -46,7 +46,7 @@ class TestVectorize:
 
     def test_as_json(self, olens: Olens) -> None:
         found = json.loads(olens("vectorize", "airline", "--json").out)
-        assert found["airline"]["vectorizer"] == {"ngram_max": 2, "bits": 16}
+        assert found["airline"]["vectorizer"] == {"ngram_max": 2, "bits": 16, "char_max": 0}
         assert found["airline"]["rows"]["train"] > found["airline"]["rows"]["test"] > 0
 
     def test_an_unknown_data_set(self, olens: Olens) -> None:

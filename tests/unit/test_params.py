@@ -75,6 +75,7 @@ class TestLabels:
         (GOOD + "split: {train: 0.5}", r"split\.train = 0\.5: there is no such key"),
         (GOOD + "vectorizer: {bits: 40}", r"vectorizer\.bits = 40: must lie between 10 and 26"),
         (GOOD + "vectorizer: {ngram_max: 0}", r"vectorizer\.ngram_max = 0: must lie between 1"),
+        (GOOD + "vectorizer: {char_max: 2}", r"vectorizer\.char_max = 2: must be 0, or lie"),
         (GOOD + "tune: {metric: acc}", r"tune\.metric = 'acc': Invalid enum value"),
         (GOOD + "tune: {trials: 0}", r"tune\.trials = 0: must be at least 1"),
         (GOOD + "tune: {jobs: -1}", r"tune\.jobs = -1: must be at least 1"),

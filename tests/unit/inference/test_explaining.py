@@ -46,10 +46,18 @@ ODD_TEXTS = [
 ]
 
 
-def random_scorer(terms: str, bits: int = 6, ngram_max: int = 3) -> LinearScorer:
+def random_scorer(terms: str, bits: int = 6, ngram_max: int = 3, char_max: int = 0) -> LinearScorer:
     """Weights drawn at random; so few buckets that n-grams of one text share them."""
     rng = np.random.default_rng(7)
-    info = TableInfo(ngram_max=ngram_max, bits=bits, terms=terms, bias=0.3, slope=1.7, offset=-0.2)
+    info = TableInfo(
+        ngram_max=ngram_max,
+        char_max=char_max,
+        bits=bits,
+        terms=terms,
+        bias=0.3,
+        slope=1.7,
+        offset=-0.2,
+    )
     weights = rng.normal(size=2**bits).astype(np.float32)
     norms = rng.uniform(0, 2, size=2**bits if terms == "log_count" else 0).astype(np.float32)
     for table in (weights, norms):
@@ -57,7 +65,10 @@ def random_scorer(terms: str, bits: int = 6, ngram_max: int = 3) -> LinearScorer
     return LinearScorer(info, weights, norms)
 
 
-RANDOM = {terms: random_scorer(terms) for terms in ("presence", "count", "log_count")}
+RANDOM = {
+    **{terms: random_scorer(terms) for terms in ("presence", "count", "log_count")},
+    "spellings": random_scorer("log_count", char_max=4),
+}
 
 
 def total(explanation: Explanation) -> float:
@@ -101,6 +112,11 @@ def by_definition(words: Sequence[str], scorer: LinearScorer) -> list[float]:
     after = range(words.index("not") + 1 if "not" in words else len(words), len(words))
     buckets += [negated(i) for i in after]
     spans += [(i, i + 1) for i in after]
+    for i, word in enumerate(words):
+        # Behind the word itself.
+        found, _, _ = count_ngrams(text_buffer([word]), 1, 30, info.char_max)
+        buckets += [int(each) >> (30 - info.bits) for each in found[1:]]
+        spans += [(i, i + 1)] * (found.size - 1)
     counts = Counter(buckets)
     value = {
         "presence": lambda count: 1.0,

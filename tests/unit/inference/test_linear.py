@@ -22,6 +22,7 @@ from pipelines.inference.compiling import fuse
 from pipelines.inference.linear import LinearScorer, TableInfo
 from pipelines.training.fitting import fit_pipeline
 from pipelines.training.subjects import get_subject
+from tests.fitted import fit_tiny
 from tests.unit.text.strategies import texts
 from tests.unit.training.corpus import corpus, labelled
 from tests.unit.training.fitted import LINEAR, SUBJECTS, VECTORIZER, fitted_pipeline
@@ -42,6 +43,15 @@ class TestFusing:
         expected = fitted_pipeline(subject).predict_proba(TEXTS)[:, 1]
         assert_allclose(probabilities, expected, atol=1e-6)
         assert labels == fitted_pipeline(subject).predict(TEXTS).tolist()
+
+    @pytest.mark.parametrize("char_max", [3, 8])
+    def test_so_they_are_with_character_ngrams(self, char_max: int) -> None:
+        pipeline = fit_tiny("nbsvm", char_max=char_max)
+        scorer = fuse(pipeline)
+        assert scorer is not None
+        expected = pipeline.predict_proba(TEXTS)[:, 1]
+        assert_allclose(scorer.predict(TEXTS)[1], expected, atol=1e-6)
+        assert abs(expected - fit_tiny("nbsvm").predict_proba(TEXTS)[:, 1]).max() > 1e-3
 
     @pytest.mark.parametrize(
         ("subject", "scheme"),
@@ -213,6 +223,8 @@ class TestTables:
             {"bits": "14"},
             {"ngram_max": 0},
             {"ngram_max": 10**9},
+            {"char_max": -1},
+            {"char_max": 10**9},
             {"terms": "bm25"},
             {"bias": None},
             {"bias": "x"},

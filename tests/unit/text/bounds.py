@@ -63,9 +63,9 @@ def main() -> None:
     scorer = random_scorer()
     margins = np.empty(len(strings))
     scorer._score(together(strings), 0, len(strings), margins)
-    buckets, counts, offsets = count_ngrams(together(strings), 3, 20)
+    buckets, counts, offsets = count_ngrams(together(strings), 3, 20, 6)
     for row, string in enumerate(strings):
-        found = count_ngrams(alone(string), 3, 20)
+        found = count_ngrams(alone(string), 3, 20, 6)
         entries = slice(offsets[row], offsets[row + 1])
         assert (found[0] == buckets[entries]).all(), string
         assert (found[1] == counts[entries]).all(), string
@@ -78,7 +78,9 @@ def main() -> None:
 
 
 def random_scorer() -> LinearScorer:
-    info = TableInfo(ngram_max=3, bits=16, terms="log_count", bias=0.5, slope=1.0, offset=0.0)
+    info = TableInfo(
+        ngram_max=3, char_max=5, bits=16, terms="log_count", bias=0.5, slope=1.0, offset=0.0
+    )
     tables = np.random.default_rng(0).normal(size=(2, 2**16)).astype(np.float32)
     tables.flags.writeable = False
     return LinearScorer(info, tables[0], tables[1])

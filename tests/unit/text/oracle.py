@@ -120,7 +120,7 @@ _NEGATORS = [("characters", word) for word in ("not", "never", "no", "without", 
 _ENDS_OF_NEGATION = [("characters", word) for word in (*".,;:!?", "but")]
 
 
-def ngrams(text: str, longest: int) -> dict[tuple[Token, ...], int]:
+def ngrams(text: str, longest: int) -> Counter[tuple[Token, ...]]:
     """The n-grams and negated words of a raw text in the order of their first occurrence, counted.
 
     A negated word begins with the token ``("negated",)``.
@@ -137,4 +137,17 @@ def ngrams(text: str, longest: int) -> dict[tuple[Token, ...], int]:
             counts[("negated",), token] += 1
         if token in _NEGATORS:
             negated = True
+    return counts
+
+
+def spellings(text: str, longest: int) -> Counter[tuple[str, ...]]:
+    """The character n-grams of the words of a raw text, between ``<`` and ``>``, counted."""
+    counts: Counter[tuple[str, ...]] = Counter()
+    for match in _TOKEN.finditer(normalise(text)):
+        if word := match["negation"] or match["word"]:
+            lowered = (c.lower() if len(c.lower()) == 1 else c for c in word.replace("’", "'"))
+            characters = ["<", *lowered, ">"]
+            for start in range(len(characters)):
+                for end in range(start + 3, min(len(characters), start + longest) + 1):
+                    counts[tuple(characters[start:end])] += 1
     return counts

@@ -14,7 +14,7 @@ from tests.unit.text.strategies import texts, valid_texts
 
 def typed(text: str) -> list[str]:
     """The tokens of `text` as they were typed."""
-    _, starts, ends = locate_tokens(text)
+    _, starts, ends, _ = locate_tokens(text)
     return [text[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
@@ -42,7 +42,8 @@ def test_examples(text: str, words: list[str]) -> None:
 
 @given(texts())
 def test_tokens_stand_in_order_and_are_the_same_by_themselves(text: str) -> None:
-    hashes, starts, ends = locate_tokens(text)
+    hashes, starts, ends, normalised = locate_tokens(text)
+    assert normalised.tobytes().decode("utf-8", "surrogatepass") == normalise_located(text).text
     spans = list(zip(starts.tolist(), ends.tolist(), strict=True))
     assert all(0 <= start < end <= len(text) for start, end in spans)
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))

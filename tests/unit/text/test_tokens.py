@@ -24,13 +24,15 @@ def hashes(text: str) -> list[int]:
     size = int(offsets[-1])
     room = np.empty(size, dtype=np.uint8)
     found = np.empty(size + 1, dtype=np.uint64)
-    n = tokenise(data, 0, size, room, found, *character_tables())
+    n, _ = tokenise(data, 0, size, room, found, *character_tables())
     return [int(value) for value in found[:n]]
 
 
-def counted(texts: list[str], ngram_max: int = 3, bits: int = 31) -> list[dict[int, float]]:
+def counted(
+    texts: list[str], ngram_max: int = 3, bits: int = 31, char_max: int = 0
+) -> list[dict[int, float]]:
     """Counts by bucket of each text."""
-    buckets, counts, offsets = count_ngrams(text_buffer(texts), ngram_max, bits)
+    buckets, counts, offsets = count_ngrams(text_buffer(texts), ngram_max, bits, char_max)
     return [
         dict(zip(buckets[a:b].tolist(), counts[a:b].tolist(), strict=True))
         for a, b in itertools.pairwise(offsets)
@@ -101,15 +103,34 @@ def test_tokens_are_the_same_with_and_without_their_places(text: str) -> None:
     assert locate_tokens(text).hashes.tolist() == hashes(text)
 
 
-@given(st.lists(texts(8), min_size=1, max_size=3), st.integers(1, 5))
-def test_ngrams_equal_the_oracle(several: list[str], ngram_max: int) -> None:
-    bucket_of: dict[tuple[oracle.Token, ...], int] = {}
-    for text, found in zip(several, counted(several, ngram_max), strict=True):
-        expected = oracle.ngrams(text, ngram_max)
+@given(
+    st.lists(texts(8), min_size=1, max_size=3), st.integers(1, 5), st.sampled_from((0, 3, 4, 5, 8))
+)
+def test_ngrams_equal_the_oracle(several: list[str], ngram_max: int, char_max: int) -> None:
+    bucket_of: dict[object, int] = {}
+    for text, found in zip(several, counted(several, ngram_max, char_max=char_max), strict=True):
+        expected = oracle.ngrams(text, ngram_max) + oracle.spellings(text, char_max)
         assert list(found.values()) == list(expected.values())
         for ngram, bucket in zip(expected, found, strict=True):
             assert bucket_of.setdefault(ngram, bucket) == bucket
     assert len(set(bucket_of.values())) == len(bucket_of)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("No", {"<no": 1, "no>": 1}),
+        ("papaya", {"<pa": 1, "pap": 1, "apa": 1, "pay": 1, "aya": 1, "ya>": 1}),
+        ("isn’t", {"<is": 1, "is>": 1, "<n'": 1, "n't": 1, "'t>": 1}),
+        ("a", {"<a>": 1}),
+        ("!!! :-) 😀 @you www.example.org", {}),
+    ],
+)
+def test_examples_of_character_ngrams(text: str, expected: dict[str, int]) -> None:
+    assert {"".join(ngram): n for ngram, n in oracle.spellings(text, 3).items()} == expected
+    (found,) = counted([text], char_max=3)
+    (words,) = counted([text])
+    assert len(found) == len(words) + len(expected)
 
 
 def test_negated_words_count_once_more() -> None:
@@ -131,20 +152,22 @@ def test_fewer_buckets_are_the_same_ones_folded(text: str, bits: int) -> None:
 
 @given(texts())
 def test_raw_and_normalised_texts_have_the_same_ngrams(text: str) -> None:
-    raw, normalised = counted([text, normalise(text)])
+    raw, normalised = counted([text, normalise(text)], char_max=5)
     assert list(raw.items()) == list(normalised.items())
 
 
 @given(st.lists(texts(), max_size=6))
 def test_a_text_has_the_same_ngrams_alone_and_among_others(several: list[str]) -> None:
     assert counted(several) == [counted([text])[0] for text in several]
+    alone = [counted([text], char_max=6)[0] for text in several]
+    assert counted(several, char_max=6) == alone
 
 
 def test_neither_threads_nor_tasks_change_anything() -> None:
     words = "good bad so-so it's <br> 😀 :-) !! &amp; www.x naïve".split()  # noqa: SIM905
     several = [" ".join(words[i % 11 :] + words[: i % 7]) + f" {i}" * (i % 3) for i in range(1300)]
-    one = count_ngrams(text_buffer(several), 3, 22, threads=1)
-    four = count_ngrams(text_buffer(several), 3, 22, threads=4)
+    one = count_ngrams(text_buffer(several), 3, 22, 5, threads=1)
+    four = count_ngrams(text_buffer(several), 3, 22, 5, threads=4)
     for a, b in zip(one, four, strict=True):
         np.testing.assert_array_equal(a, b)
     assert counted(several) == [ngrams for text in several for ngrams in counted([text])]

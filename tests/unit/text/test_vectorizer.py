@@ -40,7 +40,7 @@ def test_term_weighting_keeps_the_conventions(estimator: TermWeighting, check: A
 class TestHashedNgramVectorizer:
     def test_parameters_clone_and_repr(self) -> None:
         vectorizer = HashedNgramVectorizer(ngram_max=2, bits=12)
-        assert vectorizer.get_params() == {"ngram_max": 2, "bits": 12}
+        assert vectorizer.get_params() == {"ngram_max": 2, "bits": 12, "char_max": 0}
         assert clone(vectorizer).get_params() == vectorizer.get_params()
         assert clone(vectorizer).set_params(bits=13).bits == 13
         assert repr(vectorizer) == "HashedNgramVectorizer(bits=12, ngram_max=2)"
@@ -75,7 +75,8 @@ class TestHashedNgramVectorizer:
             HashedNgramVectorizer().transform(wrong)
 
     @pytest.mark.parametrize(
-        "parameters", [{"ngram_max": 0}, {"ngram_max": 1.5}, {"bits": 0}, {"bits": 31}]
+        "parameters",
+        [{"ngram_max": 0}, {"ngram_max": 1.5}, {"bits": 0}, {"bits": 31}, {"char_max": 2}],
     )
     def test_refuses_wrong_parameters(self, parameters: dict[str, Any]) -> None:
         with pytest.raises(ValueError, match=next(iter(parameters))):

@@ -197,7 +197,7 @@ class TestSubset:
 
 def test_flat_parameters_name_the_feature_space_too() -> None:
     found = flat({"C": 1.0}, Vectorizer(ngram_max=2, bits=18))
-    assert found == {"C": 1.0, "ngram_max": 2, "bits": 18}
+    assert found == {"C": 1.0, "ngram_max": 2, "bits": 18, "char_max": 0}
 
 
 def test_probabilities_of_counts_are_those_of_their_texts() -> None:
