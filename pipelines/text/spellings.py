@@ -18,14 +18,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipelines.datasets.normalise import mix
-from pipelines.text.tokens import lower_characters, next_token
+from pipelines.text.tokens import HASH_FACTOR, HASH_START, lower_characters, next_token
 
 SHORTEST: Final = 3
 CHAR_MAX: Final = range(SHORTEST, 9)
 """What `char_max` may be, besides 0 for no character n-grams."""
 
-_OFFSET: Final = np.uint64(0xCBF29CE484222325)
-_PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
 _SPELLING: Final = np.uint64(0xA0761D6478BD642F)
 
 # Characters that Unicode will never have, nor any token that stands for a kind of thing.
@@ -70,9 +68,9 @@ def hash_spellings(
             continue
         characters[length + 1] = _END
         for first in range(length + 2):
-            value = _OFFSET
+            value = HASH_START
             for last in range(first, min(length + 2, first + char_max)):
-                value = (value ^ np.uint64(characters[last])) * _PRIME
+                value = (value ^ np.uint64(characters[last])) * HASH_FACTOR
                 if last - first + 1 >= SHORTEST:
                     hashes[used] = mix(value ^ _SPELLING)
                     owners[used] = token

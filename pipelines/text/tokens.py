@@ -35,8 +35,9 @@ from pipelines.text.characters import SYMBOL, TABLE_SIZE, WORD
 TOKENS_VERSION: Final = 2
 """Counts up when this definition or that of n-grams changes: models of another one are refused."""
 
-_OFFSET: Final = np.uint64(0xCBF29CE484222325)
-_PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
+HASH_START: Final = np.uint64(0xCBF29CE484222325)
+HASH_FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
+"""A hash of characters begins with the one; each is xored to it, then it is multiplied."""
 
 # Tokens that stand for a kind of thing are hashed as one character that Unicode will never have.
 _ADDRESS: Final = 0x110000
@@ -71,9 +72,9 @@ def check_version(version: object) -> None:
 
 def word_hash(word: str) -> np.uint64:
     """Hash of a word of lower-case letters, none three times in a row."""
-    value = int(_OFFSET)
+    value = int(HASH_START)
     for character in word:
-        value = ((value ^ ord(character)) * int(_PRIME)) & 0xFFFFFFFFFFFFFFFF
+        value = ((value ^ ord(character)) * int(HASH_FACTOR)) & 0xFFFFFFFFFFFFFFFF
     return np.uint64(value)
 
 
@@ -149,7 +150,7 @@ def _is_name(byte: int) -> bool:
 @njit(cache=True, nogil=True, inline="always")
 def _single(code: int | np.int64) -> np.uint64:
     """Hash of a token of one character."""
-    return (_OFFSET ^ np.uint64(code)) * _PRIME
+    return (HASH_START ^ np.uint64(code)) * HASH_FACTOR
 
 
 @njit(cache=True, nogil=True)
@@ -304,8 +305,8 @@ def _word(
     kinds: NDArray[np.uint8],
     lower: NDArray[np.uint32],
 ) -> tuple[np.uint64, int, int]:
-    value = _OFFSET
-    value_before = _OFFSET
+    value = HASH_START
+    value_before = HASH_START
     plain = True
     i = start
     end = start
@@ -328,7 +329,7 @@ def _word(
                 plain = False
         value_before = value
         if (code != before) | (code != before_that):
-            value = (value ^ np.uint64(code)) * _PRIME
+            value = (value ^ np.uint64(code)) * HASH_FACTOR
         before_that = before
         before = code
         i += size
@@ -386,7 +387,7 @@ def hash_tokens(
     """
     n = 0
     start = at = 0
-    value = _OFFSET
+    value = HASH_START
     before = before_that = np.uint8(_SPACE)
     while True:
         while at < stop:
@@ -397,7 +398,7 @@ def hash_tokens(
             tokens[n] = value
             n += (not in_word) & (before != _SPACE)
             start = start if in_word else at + 1
-            value = (value ^ np.uint64(code)) * _PRIME if in_word else _OFFSET
+            value = (value ^ np.uint64(code)) * HASH_FACTOR if in_word else HASH_START
             before_that = before
             before = code
             at += 1
@@ -421,5 +422,5 @@ def hash_tokens(
                 tokens[n] = value
                 n += 1
         start = at
-        value = _OFFSET
+        value = HASH_START
         before = before_that = np.uint8(_SPACE)
