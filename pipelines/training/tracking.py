@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipelines.connection import Credentials, Server, set_mlflow_defaults
-from pipelines.errors import MissingExtraError
+from pipelines.errors import MissingExtraError, OpinionLensError
 from pipelines.manifest import MANIFEST_TAG, write_manifest
 
 if TYPE_CHECKING:
@@ -105,16 +105,19 @@ class Tracker:
 
     @contextmanager
     def _ending(self, run_id: str) -> Iterator[Run]:
-        status = "FAILED"
         try:
             yield Run(self._client, self._server, self._experiment_id, run_id)
-            status = "FINISHED"
-        except KeyboardInterrupt:
-            status = "KILLED"
+        except BaseException as error:
+            status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+            # What happened is what to report, not that this could not be written down.
+            with suppress(OpinionLensError):
+                self._terminate(run_id, status)
             raise
-        finally:
-            with self._server.answering():
-                self._client.set_terminated(run_id, status)
+        self._terminate(run_id, "FINISHED")
+
+    def _terminate(self, run_id: str, status: str) -> None:
+        with self._server.answering():
+            self._client.set_terminated(run_id, status)
 
 
 class Run:

@@ -21,6 +21,7 @@ from pipelines.training.figures import optimisation_history, parameter_importanc
 from pipelines.training.fitting import fit_classifier, flat, subset, validation_metrics
 from pipelines.training.reports import TUNED, Tuned, write_report
 from pipelines.training.runs import Job, OnStage, check_test_data, finish, log_figures
+from pipelines.training.stopping import Stop
 from pipelines.training.subjects import Value
 from pipelines.training.tracking import Run, Tracker
 
@@ -87,8 +88,9 @@ def tune(
 ) -> TuneResult:
     """Search, fit the best on train and validation texts, look at the test slices, log it.
 
-    Ctrl-C ends the search; the best so far is kept. A study that was killed is taken up again
-    with ``resume``: its trials and its MLflow run are still there.
+    Ctrl-C ends the search; the best so far is kept. Pressed twice, it ends all of it. A study
+    that was killed is taken up again with ``resume``: its trials and its MLflow run are still
+    there.
 
     Raises
     ------
@@ -97,7 +99,7 @@ def tune(
     DataError
         If the data are not prepared.
     KeyboardInterrupt
-        If it is interrupted before any trial has succeeded.
+        If it is interrupted before any trial has succeeded, or twice.
     """
     started = time.monotonic()
     job = Job.of(settings, params, subject, datasets)
@@ -109,9 +111,10 @@ def tune(
     train_data, val_data = job.counts("train"), job.counts("val")
     tracker = Tracker.open(settings)
     with _parent_run(tracker, job, study) as run:
-        objective = _Objective(job, plan, train_data, val_data, tracker, run)
+        stop = Stop()
+        objective = _Objective(job, plan, train_data, val_data, tracker, run, stop)
         on_stage(f"searching ({study.study_name})")
-        interrupted = _search(study, objective, plan, on_trial)
+        interrupted = _search(study, objective, plan, on_trial, stop)
         best = _best(study, interrupted, job)
         del objective, train_data, val_data
         # What a trial keeps is what was suggested; the subject may have made something else of it.
@@ -163,6 +166,7 @@ class _Objective:
         val_data: Labelled,
         tracker: Tracker,
         parent: Run,
+        stop: Stop,
     ) -> None:
         self._job = job
         self._metric = plan.metric
@@ -171,6 +175,7 @@ class _Objective:
         self._val = val_data
         self._tracker = tracker
         self._parent = parent
+        self._stop = stop
 
     def __call__(self, trial: Trial) -> float:
         job = self._job
@@ -197,11 +202,12 @@ class _Objective:
     ) -> dict[str, float]:
         seed = self._job.params.seed
         try:
-            classifier = fit_classifier(self._job.subject, parameters, seed, data)
+            with self._stop.at_once():
+                classifier = fit_classifier(self._job.subject, parameters, seed, data)
+                return validation_metrics(classifier, self._val)
         except TrainingError as error:
             trial.set_user_attr(_ERROR_ATTRIBUTE, str(error))
             raise
-        return validation_metrics(classifier, self._val)
 
 
 def _open_study(job: Job, plan: Plan) -> Study:
@@ -267,26 +273,32 @@ def _parent_run(tracker: Tracker, job: Job, study: Study) -> Iterator[Run]:
         yield run
 
 
-def _search(study: Study, objective: _Objective, plan: Plan, on_trial: OnTrial) -> bool:
+def _search(study: Study, objective: _Objective, plan: Plan, on_trial: OnTrial, stop: Stop) -> bool:
     """Run the trials that are missing; returns whether Ctrl-C ended it."""
+
+    def stop_if_asked(study: Study, trial: FrozenTrial) -> None:
+        if stop.presses:
+            study.stop()
+
     done = len(_in_state(study, TrialState.COMPLETE, TrialState.PRUNED))
     missing = plan.trials - done
     if missing <= 0:
         return False
     try:
-        study.optimize(
-            objective,
-            n_trials=missing,
-            timeout=plan.timeout,
-            n_jobs=plan.jobs,
-            callbacks=[on_trial],
-            catch=(TrainingError,),
-        )
+        with stop:
+            study.optimize(
+                objective,
+                n_trials=missing,
+                timeout=plan.timeout,
+                n_jobs=plan.jobs,
+                callbacks=[on_trial, stop_if_asked],
+                catch=(TrainingError,),
+            )
     except KeyboardInterrupt:
-        for trial in _in_state(study, TrialState.RUNNING):
-            study.tell(trial.number, state=TrialState.FAIL)
+        if stop.presses > 1:  # It is meant for the whole command.
+            raise
         return True
-    return False
+    return stop.presses > 0
 
 
 def _best(study: Study, interrupted: bool, job: Job) -> FrozenTrial:

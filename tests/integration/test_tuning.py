@@ -10,7 +10,8 @@ import mlflow
 import numpy as np
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.orm import loading
 
 from pipelines.errors import TrainingError
 from pipelines.inference.compiling import fuse
@@ -22,7 +23,7 @@ from pipelines.training.persistence import load_pipeline
 from pipelines.training.reports import read_tuned
 from pipelines.training.runs import Job
 from pipelines.training.subjects import Subject, get_subject
-from pipelines.training.tuning import Plan, TuneResult, study_names, tune
+from pipelines.training.tuning import OnTrial, Plan, TuneResult, study_names, tune
 from tests.integration.commands import clean_environment
 from tests.integration.training_project import (
     TrainingProject,
@@ -39,8 +40,10 @@ def plan(study: str, trials: int = 2, jobs: int = 1, resume: bool = False) -> Pl
     )
 
 
-def run(project: TrainingProject, wanted: Plan, subject: str = "nbsvm") -> TuneResult:
-    return tune(project.settings, project.params, subject, wanted, DATASETS)
+def run(
+    project: TrainingProject, wanted: Plan, subject: str = "nbsvm", **callbacks: OnTrial
+) -> TuneResult:
+    return tune(project.settings, project.params, subject, wanted, DATASETS, **callbacks)
 
 
 def study_of(project: TrainingProject, name: str) -> optuna.Study:
@@ -239,6 +242,57 @@ class TestInterrupting:
         assert not study.get_trials(states=(TrialState.RUNNING,))
         children = nested_runs(training_project, study.user_attrs["mlflow_run_id"])
         assert {child.info.status for child in children} <= {"FINISHED", "KILLED"}
+
+    @pytest.mark.parametrize("query", [0, 3, 9, 10, 11])
+    def test_ctrl_c_while_the_storage_is_read(
+        self, training_project: TrainingProject, monkeypatch: pytest.MonkeyPatch, query: int
+    ) -> None:
+        """Between a query and its rows an exception would leave SQLite locked."""
+        name = f"query-{query}"
+        queries = []
+
+        def read(cursor: object, context: object) -> object:
+            queries.append(cursor)
+            if len(queries) == query + 1:
+                signal.raise_signal(signal.SIGINT)
+            return instances(cursor, context)
+
+        def on_trial(study: optuna.Study, trial: FrozenTrial) -> None:
+            if trial.number == 1:
+                monkeypatch.setattr(loading, "instances", read)
+
+        instances = loading.instances
+        result = run(training_project, plan(name, trials=50), on_trial=on_trial)
+        assert len(queries) > query
+        assert result.interrupted
+        assert 2 <= result.tuned.trials < 50
+        assert not study_of(training_project, name).get_trials(states=(TrialState.RUNNING,))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    def test_ctrl_c_with_two_trials_at_a_time(self, training_project: TrainingProject) -> None:
+        def on_trial(study: optuna.Study, trial: FrozenTrial) -> None:
+            if trial.number == 2:
+                signal.raise_signal(signal.SIGINT)
+
+        result = run(training_project, plan("both", trials=50, jobs=2), on_trial=on_trial)
+        assert result.interrupted
+        assert 1 <= result.tuned.trials < 8
+        children = nested_runs(training_project, result.tuned.run_id)
+        assert {child.info.status for child in children} <= {"FINISHED", "KILLED"}
+
+    def test_ctrl_c_twice_ends_all_of_it(self, training_project: TrainingProject) -> None:
+        def on_trial(study: optuna.Study, trial: FrozenTrial) -> None:
+            if trial.number == 1:
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
+
+        with pytest.raises(KeyboardInterrupt):
+            run(training_project, plan("twice", trials=50), on_trial=on_trial)
+        study = study_of(training_project, "twice")
+        parent = training_project.client.get_run(study.user_attrs["mlflow_run_id"])
+        assert parent.info.status == "KILLED"
+        resumed = run(training_project, plan("twice", trials=3, resume=True))
+        assert resumed.tuned.trials == 3
 
     def test_before_any_trial_there_is_nothing_to_keep(
         self, training_project: TrainingProject, monkeypatch: pytest.MonkeyPatch
