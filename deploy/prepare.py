@@ -31,12 +31,13 @@ RANDOM = (
     "operator_password",
     "postgres_password",
     "registry_admin_password",
+    "registry_service_password",
     "registry_session_key",
 )
 """Secrets that are nothing but random."""
 
 MADE = {
-    "app.toml": ("admin_secret", "registry_admin_password"),
+    "app.toml": ("admin_secret", "registry_service_password"),
     "operator_users": ("operator_password",),
     "registry_users": ("registry_admin_password",),
 }
@@ -152,7 +153,7 @@ def settings(admin_hash: str, registry_password: str) -> str:
         f'session_secret = "{secrets.token_urlsafe(48)}"\n'
         "# api_keys = []   # olens config new-api-key; none: everyone may predict\n\n"
         "[default.mlflow]\n"
-        'registry_username = "admin"\n'
+        'registry_username = "service"\n'
         f'registry_password = "{registry_password}"\n'
     )
 

@@ -76,8 +76,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def registry(images: Buildah, checkout: Path) -> Iterator[Started]:
     """The registry's image on a PostgreSQL server."""
     secrets, port = checkout / "deploy/secrets", free_port()
-    names = ("postgres_password", "registry_admin_password", "registry_session_key")
-    mounts = {f"/run/secrets/{name}": secrets / name for name in names}
+    names = [f"registry_{name}" for name in ("admin_password", "service_password", "session_key")]
+    mounts = {f"/run/secrets/{name}": secrets / name for name in ("postgres_password", *names)}
     with database(secrets) as postgres, container(images, "registry") as box:
         variables = {
             "PGHOST": "127.0.0.1",

@@ -80,7 +80,7 @@ def test_secrets_are_for_the_eyes_of_the_services_alone(project: Path, make: Mak
     assert stat.S_IMODE((project / "backups").stat().st_mode) == 0o700
     assert stat.S_IMODE((project / "backups/metrics").stat().st_mode) == 0o755
     random = [p.read_text() for p in folder.iterdir() if p.suffix == "" and "_users" not in p.name]
-    assert sorted(map(len, random)) == [0] + [44] * 8
+    assert sorted(map(len, random)) == [0] + [44] * 9
     assert len(set(random)) == len(random)
     shown = done.stdout + done.stderr
     assert not [secret for secret in random if secret and secret.strip() in shown]
@@ -118,7 +118,9 @@ def test_the_service_takes_its_settings_and_the_admin_gets_in(
     admin_secret = (secrets / "admin_secret").read_text().strip()
     assert PasswordHasher().verify(settings.serving.admin_secret_hash, admin_secret)
     assert len(settings.serving.session_secret) >= 32
-    password = (secrets / "registry_admin_password").read_text().strip()
+    # Of the account that can only read.
+    assert settings.mlflow.registry_username == "service"
+    password = (secrets / "registry_service_password").read_text().strip()
     assert settings.mlflow.registry_password == password
 
 

@@ -18,6 +18,7 @@ ENTRYPOINT: Final = Path(__file__).parents[3] / "docker/registry/entrypoint.py"
 SECRETS: Final = {
     "postgres_password": "with:colon\\and backslash",
     "registry_admin_password": "100% of {it}",
+    "registry_service_password": "another",
     "registry_session_key": "key",
 }
 
@@ -69,13 +70,15 @@ def test_an_empty_secret_is_named(secrets: Path):
     assert f"{secrets / 'postgres_password'} is empty" in ended.stderr
 
 
-def test_a_password_that_artifacts_could_not_be_asked_with_is_refused(secrets: Path):
-    (secrets / "registry_admin_password").write_text("pässword that is long")
+@pytest.mark.parametrize("account", ["admin", "service"])
+def test_a_password_that_artifacts_could_not_be_asked_with_is_refused(secrets: Path, account: str):
+    name = f"registry_{account}_password"
+    (secrets / name).write_text("pässword that is long")
 
     ended = start(secrets)
 
     assert ended.returncode == 1
-    assert "must be ASCII" in ended.stderr
+    assert f"{name} must be ASCII" in ended.stderr
     assert "pässword" not in ended.stderr
 
 
