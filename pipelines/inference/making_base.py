@@ -26,11 +26,13 @@ from pipelines.training.base_model import (
     Recipe,
     Rows,
     WeightTable,
+    Words,
     dataset_rows,
     fit_sigmoid,
     fit_table,
     lexicon_rows,
     sentence_rows,
+    turn_negated,
 )
 from pipelines.training.evaluation import Metrics, evaluate, evaluate_slices
 from pipelines.training.everyday import CHOOSING, LAST_LOOK, load_everyday
@@ -69,18 +71,22 @@ class BaseReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Material(msgspec.Struct, frozen=True):
-    """What models are fitted on: rows and validation counts by data set, and the lexicon's rows."""
+    """What models are fitted on, by data set; and the rows and words of the lexicon."""
 
     rows: dict[str, list[Rows]]
+    words: dict[str, Words]
     validation: dict[str, Labelled]
-    words: Rows
+    lexicon: tuple[Rows, Words]
     recipe: Recipe
     seed: int
 
     def fit(self, datasets: Sequence[str]) -> LinearScorer:
         """A calibrated scorer that has seen these data sets only."""
         parts = [rows for name in datasets for rows in self.rows[name]]
-        table = fit_table([*parts, self.words], self.recipe, self.seed)
+        rows, words = self.lexicon
+        fitted = fit_table([*parts, rows], self.recipe, self.seed)
+        known = [*(self.words[name] for name in datasets), words]
+        table = turn_negated(fitted, known, self.recipe)
         slope, offset = fit_sigmoid(table, [self.validation[name] for name in datasets])
         return _scorer(table, self.recipe, slope, offset)
 
@@ -163,13 +169,15 @@ def _read(
     recipe: Recipe,
     on_stage: OnStage,
 ) -> _Material:
-    rows, validation = {}, {}
+    rows, words, validation = {}, {}, {}
     for name in params.datasets:
         on_stage(f"reading {name}")
         texts = load_split(settings, params, "train", [name])
         rows[name] = [dataset_rows(texts, recipe), *sentence_rows(texts, lexicon, recipe)]
+        words[name] = Words.of(texts["text"], recipe)
         validation[name] = load_counts(settings, params, "val", [name], recipe.vectorizer)
-    return _Material(rows, validation, lexicon_rows(lexicon, recipe), recipe, params.seed)
+    of_lexicon = lexicon_rows(lexicon, recipe), Words.of(list(lexicon.words), recipe)
+    return _Material(rows, words, validation, of_lexicon, recipe, params.seed)
 
 
 def _scorer(table: WeightTable, recipe: Recipe, slope: float, offset: float) -> LinearScorer:

@@ -121,6 +121,57 @@ def _count(
     return buckets[:used].copy(), counts[:used].copy(), sizes
 
 
+def negated_buckets(texts: TextBuffer, bits: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The buckets of every token of texts, and of the same token as a negated word.
+
+    Parameters
+    ----------
+    texts : TextBuffer
+    bits : int
+        There are ``2 ** bits`` buckets.
+
+    Returns
+    -------
+    plain, negated : int32 arrays, shape (m,)
+        Each token once, in no order that means anything; a negated word need not occur.
+    """
+    tokens = _distinct_tokens(*texts, *character_tables())
+    return _negated_buckets(tokens, bits)
+
+
+@njit(cache=True, nogil=True)
+def _distinct_tokens(
+    data: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    kinds: NDArray[np.uint8],
+    lower: NDArray[np.uint32],
+) -> NDArray[np.uint64]:
+    seen = set()
+    seen.add(np.uint64(0))  # for its type; no token has this hash
+    for row in range(offsets.size - 1):
+        size = offsets[row + 1] - offsets[row]
+        text = np.empty(size, dtype=np.uint8)
+        tokens = np.empty(size + 1, dtype=np.uint64)
+        n, _ = tokenise(data, offsets[row], offsets[row + 1], text, tokens, kinds, lower)
+        for i in range(n):
+            seen.add(tokens[i])
+    seen.discard(np.uint64(0))
+    return np.sort(np.array(list(seen)))
+
+
+@njit(cache=True, nogil=True)
+def _negated_buckets(
+    tokens: NDArray[np.uint64], bits: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    shift = np.uint64(64 - bits)
+    plain = np.empty(tokens.size, dtype=np.int32)
+    negated = np.empty(tokens.size, dtype=np.int32)
+    for i in range(tokens.size):
+        plain[i] = np.int32(extend_ngram(np.uint64(0), tokens[i]) >> shift)
+        negated[i] = np.int32(negated_word(tokens[i]) >> shift)
+    return plain, negated
+
+
 @njit(cache=True, nogil=True)
 def tokenise(
     data: NDArray[np.uint8],

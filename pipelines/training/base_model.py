@@ -9,6 +9,10 @@ It is fitted on rows of three kinds, each with a weight of its own:
   says the same of it; one of which the lexicon says little counts less, and one it contradicts is
   left out. They teach what short texts look like, and how "not" and "but" change a word.
 
+Too few of them are about any one word, so a rule helps: negated, a word does not count as itself.
+"not delightful" has what was learnt of "not" and of negated "delightful", and nothing of
+"delightful".
+
 The lexicon is needed here only: what is kept of it is the weights that were learnt.
 """
 
@@ -25,6 +29,8 @@ from numpy.typing import NDArray
 
 from pipelines.errors import MissingExtraError
 from pipelines.params import Vectorizer
+from pipelines.text.buffers import text_buffer
+from pipelines.text.ngrams import negated_buckets
 from pipelines.text.vectorizer import HashedNgramVectorizer, TermWeighting
 from pipelines.training.linear import descend
 
@@ -60,6 +66,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         Lexicon score, 0 to 1, from which on a sentence counts as holding an opinion.
     sentence_texts : int
         Sentences come from at most this many texts of each data set.
+    negation : float
+        Share of its weight that a word loses where it is negated.
     kept : int
         Number of weights that are kept at most, the largest ones.
     """
@@ -73,7 +81,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     neutral: float = 0.2
     opinion: float = 0.3
     sentence_texts: int = 20_000
-    kept: int = 1_000_000
+    negation: float = 1.0
+    kept: int = 1_250_000
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -140,6 +149,24 @@ class OpinionLexicon:
         """What the lexicon's rules make of n texts, shape (n,), -1 to 1; 0 is no opinion."""
         found = (self._analyzer.polarity_scores(text)["compound"] for text in texts)
         return np.fromiter(found, np.float64, len(texts))
+
+
+class Words(msgspec.Struct, frozen=True):
+    """The distinct words of some texts.
+
+    Attributes
+    ----------
+    plain, negated : int32 arrays, shape (m,)
+        The bucket of each, and its bucket as a negated word.
+    """
+
+    plain: NDArray[np.int32]
+    negated: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, texts: pl.Series | Sequence[str], recipe: Recipe) -> Words:
+        """Of `texts`, as the vectorizer sees them."""
+        return cls(*negated_buckets(text_buffer(texts), recipe.vectorizer.bits))
 
 
 def dataset_rows(texts: pl.DataFrame, recipe: Recipe) -> Rows:
@@ -216,6 +243,17 @@ def fit_table(parts: Sequence[Rows], recipe: Recipe, seed: int) -> WeightTable:
     table = np.zeros(2**recipe.vectorizer.bits, dtype=np.float32)
     table[weighting.buckets_] = coef * weighting.weights_
     return WeightTable(table, float(bias))
+
+
+def turn_negated(table: WeightTable, words: Sequence[Words], recipe: Recipe) -> WeightTable:
+    """A table by which words lose their weight where they are negated."""
+    plain, negated = np.unique(
+        np.hstack([np.vstack([some.plain, some.negated]) for some in words]), axis=1
+    )
+    weights = table.weights.copy()
+    # Two words may share a bucket: then both are taken off.
+    np.subtract.at(weights, negated, np.float32(recipe.negation) * table.weights[plain])
+    return WeightTable(weights, table.bias)
 
 
 def fit_sigmoid(table: WeightTable, validation: Sequence[Labelled]) -> tuple[float, float]:

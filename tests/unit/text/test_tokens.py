@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipelines.datasets.normalise import normalise
 from pipelines.text.buffers import text_buffer
 from pipelines.text.characters import character_tables
-from pipelines.text.ngrams import count_ngrams, tokenise
+from pipelines.text.ngrams import count_ngrams, negated_buckets, tokenise
 from pipelines.text.offsets import locate_tokens
 from tests.unit.text import oracle
 from tests.unit.text.strategies import texts
@@ -140,6 +140,23 @@ def test_negated_words_count_once_more() -> None:
     assert not more & plain.keys()
     (other,) = counted(["never a good film"], ngram_max=1)
     assert more < other.keys()
+
+
+def test_every_word_has_a_bucket_of_its_own_and_one_as_a_negated_word() -> None:
+    several = ["not good, but GOOD fun 😀", "", "never good fun"]
+    plain, negated = negated_buckets(text_buffer(several), 31)
+    words = ["not", "good", ",", "but", "fun", "😀", "never"]
+    alone = {bucket for ngrams in counted(words, ngram_max=1) for bucket in ngrams}
+    assert set(plain.tolist()) == alone
+    of = dict(zip(plain.tolist(), negated.tolist(), strict=True))
+    (good,), (fun,) = counted(["good", "fun"], ngram_max=1)
+    (third,) = counted(["never good fun"], ngram_max=1)
+    assert third.keys() - alone == {of[good], of[fun]}
+
+
+def test_no_texts_have_no_words() -> None:
+    for nothing in ([], [""]):
+        assert [found.size for found in negated_buckets(text_buffer(nothing), 20)] == [0, 0]
 
 
 @given(texts(), st.integers(1, 30))

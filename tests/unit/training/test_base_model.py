@@ -20,12 +20,14 @@ from pipelines.training.base_model import (
     Recipe,
     Rows,
     WeightTable,
+    Words,
     dataset_rows,
     fit_sigmoid,
     fit_table,
     lexicon_rows,
     sentence_rows,
     split_sentences,
+    turn_negated,
 )
 from pipelines.training.everyday import CHOOSING, LAST_LOOK, load_everyday
 from pipelines.training.features import Labelled
@@ -142,6 +144,24 @@ class TestFitting:
         table = fit_table([self.rows(), once], recipe, seed=0)
         (only,) = count(["heard"]).indices
         assert table.weights[only] == 0
+
+    def test_a_negated_word_does_not_count_as_itself(self) -> None:
+        fitted = fit_table([self.rows()], RECIPE, seed=0)
+        words = [Words.of(["a great film", "good"], RECIPE), Words.of(["great"], RECIPE)]
+        turned = turn_negated(fitted, words, RECIPE)
+        assert turned.bias == fitted.bias
+        texts = ["great", "not great", "not a great film", "not awful"]
+        before, after = fitted.margins(count(texts)), turned.margins(count(texts))
+        assert after[0] == before[0] > turned.bias
+        # Three words and what two of them are made into: "not great" is what "not" is.
+        assert after[1] == pytest.approx(turned.bias)
+        assert turned.bias < after[2] < before[2]
+        # No text of these has the word.
+        assert after[3] == before[3]
+        (great,) = count(["great"]).indices
+        assert turned.weights[great] == fitted.weights[great]
+        half = turn_negated(fitted, words, msgspec.structs.replace(RECIPE, negation=0.5))
+        assert half.margins(count(texts))[1] == pytest.approx((before[1] + after[1]) / 2)
 
     def test_the_sigmoid_supposes_nothing_about_the_share_of_positive_texts(self) -> None:
         random = np.random.default_rng(0)
