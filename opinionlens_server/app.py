@@ -83,7 +83,9 @@ def create_app(
         template_config=template_config(),
         openapi_config=_openapi(settings.serving),
         lifespan=[_watch],
-        state=State({**objects, "rate_limiter": make_rate_limiter(settings.serving)}),
+        state=State(
+            {**objects, "rate_limiter": make_rate_limiter(settings.serving, objects["shared"])}
+        ),
         logging_config=None,
     )
     # Around the whole of it: Litestar's own middleware does not see requests that no route takes.

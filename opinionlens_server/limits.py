@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
+from hashlib import blake2b
 from ipaddress import IPv6Address
+from mmap import mmap
+from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
@@ -12,17 +16,25 @@ from litestar import Request
 from litestar.datastructures import State
 from litestar.exceptions import TooManyRequestsException
 
+from opinionlens_server.state import SharedState
+from pipelines.errors import StorageError
 from pipelines.settings import Serving
 
-CLIENTS: Final = 10_000
-"""How many clients are remembered at most."""
+SLOTS: Final = 1 << 14
+"""Room for clients; it is 256 KiB."""
+
+_NEIGHBOURS: Final = 4
+"""Slots that a client may take."""
 
 
 class RateLimiter:
     """A leaky bucket for each client (the generic cell rate algorithm of ATM networks).
 
-    A client has one number: the time at which its bucket will be empty. That makes a check one
-    look-up, and a client that has been quiet needs no memory at all.
+    A client has one number: the time at which its bucket will be empty. They stand in a file that
+    all workers map, so that it does not matter which of them a request reaches. A client that has
+    been quiet needs no room. Nothing is locked: of two requests at the same moment, one may go
+    uncounted. Where more clients ask at a time than there is room, one that has to wait is
+    forgotten.
 
     Parameters
     ----------
@@ -30,37 +42,74 @@ class RateLimiter:
         Requests per second that a client may go on making.
     burst : int
         Requests that it may make at once after a pause, at least 1.
+    file : Path
+        The numbers; made if it is not there.
     clock : callable, optional
-        Gives the time in seconds.
+        Gives the time in seconds, the same for all processes.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be used.
     """
 
-    def __init__(self, rate: float, burst: int, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, rate: float, burst: int, file: Path, clock: Callable[[], float] = monotonic
+    ) -> None:
         self._interval = 1 / rate
         self._tolerance = (burst - 1) / rate
         self._clock = clock
-        self._empty_at: dict[str, float] = {}
+        size = 2 * 8 * SLOTS
+        try:
+            with file.open("a+b") as opened:
+                # Written, for a page that the disk has no room for would end the process.
+                opened.write(bytes(max(0, size - opened.tell())))
+                opened.flush()
+                numbers = memoryview(mmap(opened.fileno(), size))
+        except OSError as error:
+            raise StorageError(
+                f"{file}, which the workers share, cannot be used: {error}"
+            ) from error
+        self._keys = numbers[: size // 2].cast("Q")
+        self._empty_at = numbers[size // 2 :].cast("d")
 
     def take(self, client: str) -> float:
         """Let one request of `client` through (0.0), or say after how many seconds to try again."""
         now = self._clock()
-        empty_at = max(self._empty_at.get(client, now), now)
+        key = _key(client)
+        slot = self._slot(key)
+        empty_at = now
+        if self._keys[slot] == key:
+            empty_at = max(now, self._empty_at[slot])
         if (wait := empty_at - now - self._tolerance) > 0:
-            return wait
-        if len(self._empty_at) >= CLIENTS:
-            self._forget(now)
-        self._empty_at[client] = empty_at + self._interval
+            # Longer than any client ever has to: from before the machine's last start.
+            if wait <= self._interval:
+                return wait
+            empty_at = now
+        self._keys[slot] = key
+        self._empty_at[slot] = empty_at + self._interval
         return 0.0
 
-    def _forget(self, now: float) -> None:
-        """Drop those whose bucket is empty; if most are not, everybody, for that costs nothing."""
-        self._empty_at = {client: at for client, at in self._empty_at.items() if at > now}
-        if len(self._empty_at) > CLIENTS // 2:
-            self._empty_at.clear()
+    def _slot(self, key: int) -> int:
+        """The slot of a client, or the one that is free or will be soonest."""
+        slots = [(key + i) % SLOTS for i in range(_NEIGHBOURS)]
+        for slot in slots:
+            if self._keys[slot] == key:
+                return slot
+        return min(slots, key=self._empty_at.__getitem__)
 
 
-def make_rate_limiter(limits: Serving) -> RateLimiter | None:
+@lru_cache(SLOTS)
+def _key(client: str) -> int:
+    """The same in all processes; 0 stands for nobody."""
+    return int.from_bytes(blake2b(client.encode(), digest_size=8).digest()) or 1
+
+
+def make_rate_limiter(limits: Serving, shared: SharedState) -> RateLimiter | None:
     """The limiter that the settings ask for; None if clients may ask as often as they like."""
-    return RateLimiter(limits.rate_limit, limits.rate_burst) if limits.rate_limit else None
+    if not limits.rate_limit:
+        return None
+    return RateLimiter(limits.rate_limit, limits.rate_burst, shared.folder / "clients")
 
 
 async def limit_rate(request: Request[Any, Any, State]) -> None:

@@ -111,7 +111,7 @@ class Serving(_Section, frozen=True):
     max_file_rows: int = 100_000
     """Rows of a file on the page."""
     rate_limit: Annotated[float, msgspec.Meta(ge=0)] = 100.0
-    """Requests per second that a client may go on making to one worker; 0: any number."""
+    """Requests per second that a client may go on making; 0: any number."""
     rate_burst: Annotated[int, msgspec.Meta(ge=1)] = 500
     """Requests that a client may make at once after a pause."""
     access_log: bool = False

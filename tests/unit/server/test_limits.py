@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -8,7 +11,8 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from opinionlens_server.app import create_app
-from opinionlens_server.limits import CLIENTS, RateLimiter, network
+from opinionlens_server.limits import SLOTS, RateLimiter, network
+from pipelines.errors import StorageError
 from pipelines.settings import Settings
 from tests.unit.server.conftest import Install, load_counting_scorer
 
@@ -29,16 +33,23 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "clients"
+
+
 class TestRateLimiter:
     @pytest.mark.parametrize("burst", [1, 5])
-    def test_a_burst_passes_and_one_more_does_not(self, clock: Clock, burst: int) -> None:
-        limiter = RateLimiter(2, burst, clock)
+    def test_a_burst_passes_and_one_more_does_not(
+        self, file: Path, clock: Clock, burst: int
+    ) -> None:
+        limiter = RateLimiter(2, burst, file, clock)
 
         assert [limiter.take("a") for _ in range(burst)] == [0.0] * burst
         assert limiter.take("a") == pytest.approx(0.5)
 
-    def test_after_the_wait_one_passes(self, clock: Clock) -> None:
-        limiter = RateLimiter(2, 3, clock)
+    def test_after_the_wait_one_passes(self, file: Path, clock: Clock) -> None:
+        limiter = RateLimiter(2, 3, file, clock)
         for _ in range(3):
             limiter.take("a")
         clock.now += limiter.take("a") + 1e-9
@@ -46,33 +57,71 @@ class TestRateLimiter:
         assert limiter.take("a") == 0
         assert limiter.take("a") > 0
 
-    def test_the_rate_can_be_kept_up(self, clock: Clock) -> None:
-        limiter = RateLimiter(10, 1, clock)
+    def test_the_rate_can_be_kept_up(self, file: Path, clock: Clock) -> None:
+        limiter = RateLimiter(10, 1, file, clock)
         for _ in range(100):
             assert limiter.take("a") == 0
             clock.now += 0.1 + 1e-9
 
-    def test_a_refused_request_costs_nothing(self, clock: Clock) -> None:
-        limiter = RateLimiter(1, 1, clock)
+    def test_a_refused_request_costs_nothing(self, file: Path, clock: Clock) -> None:
+        limiter = RateLimiter(1, 1, file, clock)
         limiter.take("a")
         waits = {round(limiter.take("a"), 6) for _ in range(50)}
 
         assert waits == {1.0}
 
-    def test_clients_do_not_share(self, clock: Clock) -> None:
-        limiter = RateLimiter(1, 1, clock)
+    def test_clients_do_not_share(self, file: Path, clock: Clock) -> None:
+        limiter = RateLimiter(1, 1, file, clock)
         limiter.take("a")
 
         assert limiter.take("a") > 0
         assert limiter.take("b") == 0
 
+    def test_workers_share_what_a_client_has_left(self, file: Path, clock: Clock) -> None:
+        workers = [RateLimiter(1, 4, file, clock) for _ in range(3)]
+        waits = [worker.take("a") for worker in workers * 2]
+
+        assert waits == [0, 0, 0, 0, 1, 1]
+
+    def test_processes_agree(self, file: Path) -> None:
+        RateLimiter(0.001, 1, file).take("a")
+        script = (
+            "from pathlib import Path; from opinionlens_server.limits import RateLimiter; "
+            f"print([RateLimiter(0.001, 1, Path({str(file)!r})).take(c) > 0 for c in 'ab'])"
+        )
+        asked = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+        assert asked.stdout.strip() == "[True, False]", asked.stderr
+
     @pytest.mark.parametrize("passing", [0.0, 1.0])
-    def test_memory_is_bounded(self, clock: Clock, passing: float) -> None:
-        limiter = RateLimiter(1, 1, clock)
-        for number in range(3 * CLIENTS):
-            limiter.take(str(number))
+    def test_memory_is_bounded(self, file: Path, clock: Clock, passing: float) -> None:
+        limiter = RateLimiter(1, 1, file, clock)
+        size = file.stat().st_size
+        for number in range(3 * SLOTS):
+            assert limiter.take(str(number)) == 0
             clock.now += passing
-        assert len(limiter._empty_at) <= CLIENTS
+        assert limiter.take(str(number)) == pytest.approx(1 - passing)
+        assert file.stat().st_size == size
+
+    def test_few_clients_are_forgotten_where_there_is_room(self, file: Path, clock: Clock) -> None:
+        limiter = RateLimiter(1, 1, file, clock)
+        for number in range(SLOTS // 4):
+            limiter.take(str(number))
+        forgotten = sum(limiter.take(str(number)) == 0 for number in range(SLOTS // 4))
+        assert forgotten < 0.01 * SLOTS
+
+    def test_times_from_before_the_machine_started_mean_nothing(
+        self, file: Path, clock: Clock
+    ) -> None:
+        RateLimiter(1, 3, file, clock).take("a")
+        clock.now = 5.0
+        limiter = RateLimiter(1, 3, file, clock)
+
+        assert [limiter.take("a") for _ in range(4)] == [0, 0, 0, 1]
+
+    def test_a_file_that_cannot_be_used_is_named(self, tmp_path: Path, clock: Clock) -> None:
+        with pytest.raises(StorageError, match="clients"):
+            RateLimiter(1, 1, tmp_path / "nowhere" / "clients", clock)
 
 
 @pytest.mark.parametrize(
