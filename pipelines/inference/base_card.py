@@ -185,7 +185,9 @@ Last, words stopped to count as themselves where they are negated. The mean ROC 
 from 84.2% to 87.5%, and ROC AUC from 0.941 to 0.962. With half of their weight off, 0.5 instead of
 1: 0.002, 0.15 points, 85.0% and 0.955; with 1.5: -0.003, -0.5 points, 87.5% and 0.962. It did not
 help to fit with this rule in place, to have it for the lexicon's words alone, or to add rows of
-the lexicon's words after "not" with the opposite label."""
+the lexicon's words after "not" with the opposite label. With more negators ("nothing", "hardly",
+"dont" ...), and "only" and "just" ending what is negated, the mean ROC AUC left out rose by another
+0.001; of the everyday texts for choosing one more was wrong (86.7%, 0.964)."""
 
 _LICENCE: Final = """\
 ## Licence

@@ -2,8 +2,8 @@
 
 With a `char_max`, the character n-grams of its words follow them (see `pipelines.text.spellings`).
 Beside its n-grams a text has its negated words: each token between a negator (``not``, ``n't``,
-``never``, ...) and the next mark or ``but`` counts once more, as another word. So ``best`` tells
-``not at all the best`` from ``the best``, however far away the negator is.
+``never``, ...) and the next mark, ``but`` or ``only`` counts once more, as another word. So
+``best`` tells ``not at all the best`` from ``the best``, however far away the negator is.
 """
 
 # Numba ships no types, so what a compiled function returns is Any to mypy.
@@ -30,8 +30,17 @@ _SPREAD: Final = 0x9E3779B1
 _SMALLEST_TABLE: Final = 1024
 
 _NEGATED: Final = np.uint64(0x5851F42D4C957F2D)
-_NEGATORS: Final = tuple(map(word_hash, ("not", "never", "no", "without", "cannot")))
-_ENDS_OF_NEGATION: Final = tuple(map(word_hash, (".", ",", ";", ":", "!", "?", "but")))
+# "n't" is a token "not"; many leave out the apostrophe.
+_NEGATORS: Final = tuple(
+    word_hash(word)
+    for line in (
+        "not never no without cannot nothing nobody none nor neither hardly barely",
+        "dont cant wont didnt doesnt isnt wasnt arent couldnt wouldnt havent shouldnt",
+    )
+    for word in line.split()
+)
+# "not only", "not just" take nothing back.
+_ENDS_OF_NEGATION: Final = tuple(map(word_hash, (*".,;:!?", "but", "only", "just")))
 
 _TEXTS_PER_TASK: Final = 512
 

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from pipelines.text.characters import SYMBOL, TABLE_SIZE, WORD
 
-TOKENS_VERSION: Final = 2
+TOKENS_VERSION: Final = 3
 """Counts up when this definition or that of n-grams changes: models of another one are refused."""
 
 HASH_START: Final = np.uint64(0xCBF29CE484222325)

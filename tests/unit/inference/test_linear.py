@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 from pipelines.errors import CorruptModelError, InputError
 from pipelines.inference.compiling import fuse
 from pipelines.inference.linear import LinearScorer, TableInfo
+from pipelines.text.tokens import TOKENS_VERSION
 from pipelines.training.fitting import fit_pipeline
 from pipelines.training.subjects import get_subject
 from tests.fitted import fit_tiny
@@ -228,8 +229,8 @@ class TestTables:
             {"terms": "bm25"},
             {"bias": None},
             {"bias": "x"},
-            {"format": 1},
-            {"format": 3},
+            {"format": TOKENS_VERSION - 1},
+            {"format": TOKENS_VERSION + 1},
             {"surprise": 1},
         ],
         ids=str,

@@ -116,8 +116,15 @@ def _spelling(word: str) -> str:
     return re.sub(r"(.)\1{2,}", r"\1\1", lowered)
 
 
-_NEGATORS = [("characters", word) for word in ("not", "never", "no", "without", "cannot")]
-_ENDS_OF_NEGATION = [("characters", word) for word in (*".,;:!?", "but")]
+_NEGATORS = [
+    ("characters", word)
+    for line in (
+        "not never no without cannot nothing nobody none nor neither hardly barely",
+        "dont cant wont didnt doesnt isnt wasnt arent couldnt wouldnt havent shouldnt",
+    )
+    for word in line.split()
+]
+_ENDS_OF_NEGATION = [("characters", word) for word in (*".,;:!?", "but", "only", "just")]
 
 
 def ngrams(text: str, longest: int) -> Counter[tuple[Token, ...]]:
