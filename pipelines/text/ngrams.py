@@ -31,16 +31,42 @@ _SMALLEST_TABLE: Final = 1024
 
 _NEGATED: Final = np.uint64(0x5851F42D4C957F2D)
 # "n't" is a token "not"; many leave out the apostrophe.
-_NEGATORS: Final = tuple(
-    word_hash(word)
+_NEGATORS: Final = [
+    word
     for line in (
         "not never no without cannot nothing nobody none nor neither hardly barely",
         "dont cant wont didnt doesnt isnt wasnt arent couldnt wouldnt havent shouldnt",
     )
     for word in line.split()
-)
+]
 # "not only", "not just" take nothing back.
-_ENDS_OF_NEGATION: Final = tuple(map(word_hash, (*".,;:!?", "but", "only", "just")))
+_ENDS_OF_NEGATION: Final = [*".,;:!?", "but", "only", "just"]
+
+_SWITCH_BITS: Final = 8
+
+
+def _switches() -> tuple[np.uint64, NDArray[np.uint64], NDArray[np.bool_]]:
+    """A hash table of the words that begin or end what is negated, without collisions.
+
+    Returns the multiplier whose product's highest bits are a word's slot, the word of each slot (0
+    is none), and whether it begins something. One look is much faster than comparing all words.
+    """
+    words = [*_NEGATORS, *_ENDS_OF_NEGATION]
+    hashes = np.array([word_hash(word) for word in words])
+    multiplier = _CHAIN
+    while True:
+        slots = (hashes * multiplier) >> np.uint64(64 - _SWITCH_BITS)
+        if np.unique(slots).size == slots.size:
+            break
+        multiplier = np.uint64(int(multiplier) + 2)
+    slot_words = np.zeros(1 << _SWITCH_BITS, dtype=np.uint64)
+    slot_words[slots] = hashes
+    begins = np.zeros(1 << _SWITCH_BITS, dtype=np.bool_)
+    begins[slots[: len(_NEGATORS)]] = True
+    return multiplier, slot_words, begins
+
+
+_MULTIPLIER, _SWITCHES, _BEGINS = _switches()
 
 _TEXTS_PER_TASK: Final = 512
 
@@ -292,9 +318,8 @@ def still_negated(negated: bool, token: np.uint64) -> bool:
 
     A token is a negated word if this is so before and after it.
     """
-    if negated:
-        return token not in _ENDS_OF_NEGATION
-    return token in _NEGATORS
+    slot = (token * _MULTIPLIER) >> np.uint64(64 - _SWITCH_BITS)
+    return _BEGINS[slot] if _SWITCHES[slot] == token else negated
 
 
 @njit(cache=True, nogil=True, inline="always")
