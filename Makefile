@@ -13,15 +13,21 @@ SOURCES := pyproject.toml conf/constraints.txt hatch_build.py
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 COMPOSE := env OLENS_VERSION=$(VERSION) \
 	docker compose --env-file deploy/.env --file deploy/compose.yaml
-STACK ?= local
+# The stack that is there. Compose makes a network anew that is not as the files say, and stops what
+# is on it, even to `run` something.
+STACK ?= $(if $(shell docker inspect --format '{{json .HostConfig.PortBindings}}' \
+	opinionlens-traefik-1 2>/dev/null | grep '"8443/tcp"'),prod,local)
 IN_STACK = $(COMPOSE) --file deploy/compose.$(STACK).yaml
 CHECK := @$(PYTHON) deploy/prepare.py check
+# A service whose files have changed is started anew.
+START = $(IN_STACK) config --format json | $(PYTHON) deploy/prepare.py sums \
+	| $(IN_STACK) --file - up --detach --wait --remove-orphans
 HASH_SECRET ?= $(if $(wildcard $(BIN)/olens),$(BIN)/olens,docker run --rm --interactive \
 	--network none opinionlens-app:$(VERSION) olens) config hash-secret
 
 # How backup.py reaches what it backs up.
-IN_VOLUME := $(COMPOSE) run --rm -T --no-deps --entrypoint sh
-PLACES := --postgres '$(COMPOSE) exec -T postgres' \
+IN_VOLUME = $(IN_STACK) run --rm -T --no-deps --entrypoint sh
+PLACES = --postgres '$(COMPOSE) exec -T postgres' \
 	--artifacts '$(IN_VOLUME) registry' /var/lib/mlflow \
 	--models '$(IN_VOLUME) app' /srv/opinionlens/models \
 	--stop '$(COMPOSE) stop app registry' --start '$(COMPOSE) start registry app'
@@ -35,17 +41,26 @@ help: ## Show the targets.
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
+WARM_UP := $(BIN)/python -c 'from pipelines.workflows.doctor import warm_up; warm_up()'
+
 $(VENV)/.train: $(SOURCES) | $(BIN)/python
 	$(PIP_INSTALL) '.[train]'
-	$(BIN)/python -c 'from pipelines.doctor import warm_up; warm_up()'
+	$(WARM_UP)
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.train
+# The extra dev has all of train.
+$(VENV)/.dev: $(SOURCES) | $(BIN)/python
 	$(PIP_INSTALL) '.[dev]'
-	@touch $@
+	$(WARM_UP)
+	@touch $(VENV)/.train $@
 
 $(VENV)/.bench: $(VENV)/.dev
 	$(PIP_INSTALL) '.[dev,bench]'
+	@touch $@
+
+# What the tests of clusters need besides; they are skipped without it.
+$(VENV)/.cluster: $(VENV)/.dev
+	$(PIP_INSTALL) '.[dev,ray,spark]'
 	@touch $@
 
 .PHONY: install
@@ -79,40 +94,46 @@ fuzz: $(VENV)/.dev ## Fuzz the byte kernels for ten minutes, SECONDS=60 for one.
 load: $(VENV)/.bench ## Load a service of two workers for a minute and print the table.
 	$(BIN)/python -m tests.load
 
+.PHONY: chaos
+chaos: $(VENV)/.dev ## Hurt a service for some minutes, and print what was tried and what failed.
+	$(BIN)/python -m tests.chaos $(CHAOS)
+
 .PHONY: base-model
-base-model: $(VENV)/.bench ## Make the model that comes with the package; wants OLENS_REAL_DATA.
+base-model: $(VENV)/.bench ## Make the models that come with the package; wants OLENS_REAL_DATA.
 	$(BIN)/olens base-model
+	$(BIN)/olens base-model --base3
 
 .PHONY: mlflow
 mlflow: install ## Open the tracking store in MLflow's own page, http://127.0.0.1:5000.
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --port 5000
 
-.PHONY: build
-build: ## Build the images of the service and the registry, on BASE_IMAGE=... if you like.
-	for image in app registry; do \
-		docker build --file docker/$$image.Dockerfile --build-arg VERSION=$(VERSION) \
-			$(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
-			--tag opinionlens-$$image:$(VERSION) . || exit 1; \
-	done
+.PHONY: build build-app build-registry
+build: build-app build-registry ## Build the images, both at once with -j2; on BASE_IMAGE=... if you like.
+
+build-app build-registry: build-%:
+	docker build --file docker/$*.Dockerfile --build-arg VERSION=$(VERSION) \
+		$(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
+		--tag opinionlens-$*:$(VERSION) .
 
 .PHONY: secrets
 secrets: ## Write the secrets and choices of the deployment that are not there yet.
 	@$(PYTHON) deploy/prepare.py secrets -- $(HASH_SECRET)
 
 .PHONY: config
-config: ## Show what compose makes of the files; STACK=prod for the public one.
+config: ## Show what compose makes of the files; STACK=local or prod, else the one that runs.
 	@$(IN_STACK) config
 
 .PHONY: up
+up: STACK := local
 up: ## Start the local stack: http://opinionlens.localhost.
 	$(CHECK)
-	$(IN_STACK) up --detach --wait --remove-orphans
+	@$(START)
 
 .PHONY: up-prod
 up-prod: STACK := prod
 up-prod: ## Start the public stack: the domain of deploy/.env, over HTTPS.
 	$(CHECK) --public
-	$(IN_STACK) up --detach --wait --remove-orphans
+	@$(START)
 
 .PHONY: down
 down: ## Stop the stack; what it holds stays in its volumes.
@@ -137,7 +158,8 @@ restore: ## Restore the newest backup, or FROM=backups/...; asks first, unless Y
 .PHONY: migrate
 migrate: ## Bring the registry's database to the schema of this version, after an upgrade.
 	$(COMPOSE) stop registry
-	$(COMPOSE) run --rm registry mlflow db upgrade postgresql+psycopg2:///mlflow
+	$(IN_STACK) up --detach --wait --no-recreate postgres
+	$(IN_STACK) run --rm --no-deps registry mlflow db upgrade postgresql+psycopg2:///mlflow
 
 .PHONY: dashboards
 dashboards: $(VENV)/.dev ## Write Grafana's dashboards from their code, deploy/grafana/boards.

@@ -1,7 +1,7 @@
-"""Build hook: put htmx into the server's static files.
+"""Build hook: put what browsers need into the server's static files.
 
-htmx is not kept in this repository; it comes from the build requirement `django-htmx`, whose
-static folder holds the minified file.
+It is not kept in this repository: htmx comes from the build requirement `django-htmx`, Swagger UI
+from `drf-spectacular-sidecar`, whose static folders hold the minified files.
 """
 
 import shutil
@@ -11,13 +11,21 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+SWAGGER_UI = "drf_spectacular_sidecar/swagger-ui-dist"
+FILES = {
+    "htmx.min.js": ("django_htmx", "django_htmx/htmx-2.min.js"),
+    "swagger-ui-bundle.js": ("drf_spectacular_sidecar", f"{SWAGGER_UI}/swagger-ui-bundle.js"),
+    "swagger-ui.css": ("drf_spectacular_sidecar", f"{SWAGGER_UI}/swagger-ui.css"),
+}
+"""Name of each file -> the package it comes from, and where it is in the static folder."""
 
-class CopyHtmx(BuildHookInterface):
+
+class CopyStaticFiles(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        package = find_spec("django_htmx")
-        if package is None or package.origin is None:
-            raise RuntimeError("the build requirement django-htmx is missing")
-        source = Path(package.origin).parent / "static" / "django_htmx" / "htmx-2.min.js"
-        target = Path(self.root) / "opinionlens_server" / "static" / "vendor" / "htmx.min.js"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+        target = Path(self.root) / "opinionlens_server" / "web" / "static" / "vendor"
+        target.mkdir(parents=True, exist_ok=True)
+        for name, (package, file) in FILES.items():
+            found = find_spec(package)
+            if found is None or found.origin is None:
+                raise RuntimeError(f"the build requirement {package.replace('_', '-')} is missing")
+            shutil.copyfile(Path(found.origin).parent / "static" / file, target / name)

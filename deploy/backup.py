@@ -52,12 +52,12 @@ rmdir .restored
 
 
 class BackupError(Exception):
-    """What went wrong, as a sentence."""
+    """A failure, with a message."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """How to reach what is backed up."""
+    """Access to the data that are backed up."""
 
     postgres: Sequence[str]
     """What stands before PostgreSQL's programs on a command line."""
@@ -151,7 +151,7 @@ def backups(folder: Path) -> list[Path]:
 
 
 def record(metric: Path, now: float) -> None:
-    """Tell node-exporter when the last backup succeeded."""
+    """Report the time of the last successful backup to node-exporter."""
     metric.parent.mkdir(exist_ok=True)
     unfinished = metric.with_suffix(".tmp")
     unfinished.write_text(
@@ -172,7 +172,7 @@ def sql(places: Places, statement: str) -> None:
 
 @contextlib.contextmanager
 def stopped(places: Places) -> Iterator[None]:
-    """Nobody uses what is replaced meanwhile."""
+    """Stop the services that use the databases, and start them afterwards."""
     if places.stop:
         run(places.stop)
     try:

@@ -2,6 +2,7 @@
 
     python3 deploy/prepare.py secrets -- COMMAND...   # prints the hash of what it reads
     python3 deploy/prepare.py check [--public]
+    docker compose config --format json | python3 deploy/prepare.py sums   # an overlay of compose
 
 `make secrets`, `make up` and `make up-prod` call this. It needs Python's standard library only.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -20,6 +22,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 DEPLOY = Path(__file__).resolve().parent
 
@@ -50,7 +53,9 @@ CONFIGURATION = ("alertmanager", "grafana", "postgres", "prometheus", "traefik")
 """Folders that are mounted into services."""
 
 UNPRIVILEGED = 10001
-"""Who the services are where root deploys."""
+"""The user of the services where root deploys."""
+
+LABEL = "org.opinionlens.configuration"
 
 COMPOSE = (2, 24)
 """The oldest version of docker compose that we support."""
@@ -62,7 +67,7 @@ CHOICES = """\
 # Choices of this deployment, none of them secret. `make secrets` wrote this file and leaves it
 # alone from now on. Lines that begin with # show what holds without them, or an example.
 
-# Who the services are: the owner of secrets/.
+# The user of the services: the owner of secrets/.
 OLENS_UID={uid}
 OLENS_GID={gid}
 
@@ -79,13 +84,18 @@ OLENS_ACME_EMAIL=
 #OLENS_WORKERS=2
 # Let the service take over whichever version of the registry has this alias.
 #OLENS_FOLLOW=reviews@champion
+# Let users correct verdicts, which stores their texts for 90 days (docs/serving.md, "Corrections").
+#OLENS_FEEDBACK=true
 
 # How long metrics are kept.
 #OLENS_METRICS_RETENTION=30d
-# Who is told about alerts: see alertmanager/alertmanager.yml.
+# Receiver of alerts: see alertmanager/alertmanager.yml.
 #OLENS_ALERTMANAGER_CONFIG=./alertmanager/alertmanager.local.yml
 # Begin of the proxy's network, should the machine use it for something else.
 #OLENS_SUBNET=172.30.253
+#OLENS_SUBNET6=fd3b:5c1e:93a7
+# For `make up-prod` on a machine without IPv6.
+#OLENS_IPV6=true
 """
 
 
@@ -103,6 +113,7 @@ def write_secrets(deploy: Path, hash_secret: Callable[[str], str]) -> list[str]:
     """
     owner = (os.getuid() or UNPRIVILEGED, os.getgid() if os.getuid() else UNPRIVILEGED)
     folder = deploy / "secrets"
+    check_sources(folder)
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
     make_backups_folder(deploy.parent / "backups")
@@ -111,16 +122,22 @@ def write_secrets(deploy: Path, hash_secret: Callable[[str], str]) -> list[str]:
         (deploy / ".env").write_text(CHOICES.format(uid=owner[0], gid=owner[1]))
         written.append(".env")
     for name in (*RANDOM, *OPTIONAL, *MADE):
-        path = folder / name
-        if path.exists():
-            if changed := set(MADE.get(name, ())) & set(written):
-                raise NotReadyError(
-                    f"{path} was made from an older {changed.pop()}; delete it, too"
-                )
-            continue
-        write(path, content(folder, name, hash_secret), owner)
-        written.append(name)
+        if not (folder / name).exists():
+            write(folder / name, content(folder, name, hash_secret), owner)
+            written.append(name)
     return written
+
+
+def check_sources(folder: Path) -> None:
+    """Refuse to write a secret anew as long as there is one that was made from the old one."""
+    reasons = [
+        f"{folder / made} was made from an older {source}; delete it, too"
+        for made, sources in MADE.items()
+        for source in sources
+        if (folder / made).exists() and not (folder / source).exists()
+    ]
+    if reasons:
+        raise NotReadyError("\n".join(reasons))
 
 
 def make_backups_folder(folder: Path) -> None:
@@ -233,9 +250,16 @@ def check_choices(deploy: Path, chosen: dict[str, str], public: bool) -> list[st
     domain, email = chosen.get("OLENS_DOMAIN", ""), chosen.get("OLENS_ACME_EMAIL", "")
     if public and not DOMAIN.fullmatch(domain):
         reasons.append(f"{file}: OLENS_DOMAIN must be a domain of yours, like example.org")
+    if public and chosen.get("OLENS_IPV6") != "false" and not has_ipv6():
+        reasons.append(f"{file}: this machine has no IPv6; set OLENS_IPV6=false")
     if public and not EMAIL.fullmatch(email):
         reasons.append(f"{file}: OLENS_ACME_EMAIL must be an e-mail address, for Let's Encrypt")
     return reasons
+
+
+def has_ipv6() -> bool:
+    """Whether the kernel knows IPv6; of other systems than Linux, it is their engine that does."""
+    return sys.platform != "linux" or Path("/proc/net/if_inet6").exists()
 
 
 def check_configuration(deploy: Path) -> list[str]:
@@ -272,6 +296,34 @@ def choices(file: Path) -> dict[str, str]:
     return {name.strip(): value.strip().strip("\"'") for name, value in pairs}
 
 
+def sums(stack: dict[str, Any], deploy: Path) -> dict[str, Any]:
+    """An overlay that labels each service with a checksum of the files that it gets from `deploy`.
+
+    Compose starts anew whatever has other labels than before, but does not look into files.
+    """
+    files = {name: secret["file"] for name, secret in stack.get("secrets", {}).items()}
+    labels = {}
+    for name, service in stack["services"].items():
+        sources = [
+            mount["source"] for mount in service.get("volumes", ()) if mount["type"] == "bind"
+        ]
+        sources += [files[secret["source"]] for secret in service.get("secrets", ())]
+        mounted = [path for path in map(Path, sources) if path.is_relative_to(deploy)]
+        if mounted:
+            labels[name] = {"labels": {LABEL: checksum(mounted)}}
+    return {"services": labels}
+
+
+def checksum(paths: Sequence[Path]) -> str:
+    """Of files, and of all files below folders."""
+    digest = hashlib.sha256()
+    below = {file for path in paths for file in (path, *path.rglob("*")) if file.is_file()}
+    for file in sorted(below):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest.update(f"{content}  {file.name}\n".encode())
+    return digest.hexdigest()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do what the command line says; end with 1 and a sentence if it cannot be done."""
     parser = argparse.ArgumentParser(description="Prepare the deployment.")
@@ -279,13 +331,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("secrets").add_argument("hash", nargs="+")
     commands.add_parser("check").add_argument("--public", action="store_true")
+    commands.add_parser("sums")
     options = parser.parse_args(arguments)
     try:
         if options.command == "secrets":
             written = write_secrets(options.deploy, hash_with(options.hash))
             print(f"Written: {', '.join(written) or 'nothing, all is there already'}.")
+        elif options.command == "sums":
+            json.dump(sums(json.load(sys.stdin), options.deploy), sys.stdout)
         else:
             check(options.deploy, options.public)
+    except json.JSONDecodeError:
+        sys.exit("compose did not describe the stack; its message is above")
     except NotReadyError as error:
         sys.exit(str(error))
 

@@ -2,38 +2,56 @@
 # `make build` makes it; the base may be any Debian with Python 3.11.
 ARG BASE_IMAGE=python:3.11.15-slim-bookworm
 
-FROM ${BASE_IMAGE} AS builder
+FROM ${BASE_IMAGE} AS requirements
+COPY pyproject.toml /
+RUN python3 -c 'import tomllib; print(*tomllib.load(open("/pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
+        > /requirements.txt \
+    && python3 -c 'import tomllib; print(*tomllib.load(open("/pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+        > /build-requirements.txt
+
+FROM ${BASE_IMAGE} AS libraries
+# Old versions leave Debian's mirrors; its release is pinned.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends binutils \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 
-# The libraries: made anew only when their list changes.
-COPY pyproject.toml conf/constraints.txt ./
+# Made anew only when their list changes. The installer stays outside.
+COPY --from=requirements /requirements.txt ./
+COPY conf/constraints.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python3 -m venv /opt/venv \
-    && /opt/venv/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
-        > requirements.txt \
-    && /opt/venv/bin/python -m pip install --no-compile \
+    python3 -m venv /opt/installer \
+    && python3 -m venv --without-pip /opt/venv \
+    && /opt/installer/bin/pip --python /opt/venv/bin/python install --no-compile \
         --constraint constraints.txt --requirement requirements.txt
 
 # A quarter of their size is symbols, tests and the languages of made-up names. `strip` breaks
 # libraries that were patched after linking, as Numba's are, so all others are loaded once.
+# Byte code that does not look at times: builders round them.
 RUN find /opt/venv -name '*.so' ! -path '*/numba/*' ! -path '*.libs/*' \
         -exec strip --strip-unneeded {} + \
     && find /opt/venv \( -name tests -o -path '*/faker/providers/*/??_*' ! -name en_US \) \
         -type d -prune -exec rm -r {} + \
-    && /opt/venv/bin/python -c 'import ctypes, pathlib; [ctypes.CDLL(path) for path in pathlib.Path("/opt/venv").rglob("*.so") if "numba" not in path.parts]'
+    && /opt/venv/bin/python -c 'import ctypes, pathlib; [ctypes.CDLL(path) for path in pathlib.Path("/opt/venv").rglob("*.so") if "numba" not in path.parts]' \
+    && /opt/venv/bin/python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
-COPY README.md LICENSE hatch_build.py ./
+FROM libraries AS project
+COPY --from=requirements /build-requirements.txt ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /opt/installer/bin/pip install --no-compile --constraint constraints.txt \
+        --requirement build-requirements.txt
+COPY pyproject.toml README.md LICENSE hatch_build.py opinionlens.py dvc.yaml .dvcignore .env.example .gitignore ./
+COPY conf conf
+COPY .dvc .dvc
 COPY opinionlens_cli opinionlens_cli
 COPY opinionlens_server opinionlens_server
 COPY pipelines pipelines
-# Byte code that does not look at times: builders round them.
-RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/venv/bin/python -m pip install --no-compile --no-deps . \
-    && /opt/venv/bin/python -m pip uninstall --yes pip \
-    && /opt/venv/bin/python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+RUN /opt/installer/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
+    && /opt/installer/bin/pip --python /opt/venv/bin/python install --no-compile --no-deps \
+        --prefix /project /wheel/*.whl \
+    && /opt/venv/bin/python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash \
+        -s /project -p /opt/venv /project/lib
 
 FROM ${BASE_IMAGE}
 ARG VERSION=0
@@ -51,13 +69,15 @@ ENV PATH=/opt/venv/bin:$PATH \
     OLENS_ROOT=/srv/opinionlens \
     NUMBA_CPU_NAME=generic \
     NUMBA_CACHE_DIR=/tmp/compiled
-COPY --from=builder /opt/venv /opt/venv
+COPY --from=libraries /opt/venv /opt/venv
+COPY --from=project /project /opt/venv
 RUN NUMBA_CACHE_DIR=/opt/compiled \
-    python -c 'from pipelines.doctor import warm_up; warm_up()'
+    python -c 'from pipelines.workflows.doctor import warm_up; warm_up()'
 
-# Any user may run it who is in group 0: that is who may write to the model cache.
+# Any user may run it who is in group 0: that is who may write to the model cache
+# and to the corrections.
 WORKDIR /srv/opinionlens
-RUN install --directory --mode=775 models
+RUN install --directory --mode=775 models feedback
 COPY conf/settings.toml conf/params.yaml conf/
 COPY --chmod=755 docker/app/entrypoint.sh /usr/local/bin/
 USER 10001:0

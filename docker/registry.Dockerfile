@@ -2,15 +2,15 @@
 # `make build` makes it; docker/registry/entrypoint.py says how it is set up.
 ARG BASE_IMAGE=python:3.11.15-slim-bookworm
 
-FROM ${BASE_IMAGE} AS builder
+FROM ${BASE_IMAGE} AS libraries
 WORKDIR /build
 COPY conf/constraints.txt ./
-# Byte code that does not look at times: builders round them.
+# The installer stays outside. Byte code that does not look at times: builders round them.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python3 -m venv /opt/venv \
-    && /opt/venv/bin/python -m pip install --no-compile --constraint constraints.txt \
-        'mlflow[auth]' psycopg2-binary \
-    && /opt/venv/bin/python -m pip uninstall --yes pip \
+    python3 -m venv /opt/installer \
+    && python3 -m venv --without-pip /opt/venv \
+    && /opt/installer/bin/pip --python /opt/venv/bin/python install --no-compile \
+        --constraint constraints.txt 'mlflow[auth]' psycopg2-binary \
     && /opt/venv/bin/python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
 FROM ${BASE_IMAGE}
@@ -24,7 +24,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \
     MLFLOW_HOST=0.0.0.0 \
     MLFLOW_ARTIFACTS_DESTINATION=/var/lib/mlflow
-COPY --from=builder /opt/venv /opt/venv
+COPY --from=libraries /opt/venv /opt/venv
 
 # Any user may run it who is in group 0: that is who may write artifacts.
 WORKDIR /var/lib/mlflow

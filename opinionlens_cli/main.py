@@ -8,28 +8,35 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from opinionlens_cli import config, data, models
-from opinionlens_cli.base_model import base_model_cli
-from opinionlens_cli.baselines import baselines_cli
-from opinionlens_cli.console import err, fail
-from opinionlens_cli.doctor import doctor_cli
-from opinionlens_cli.evaluate import evaluate_cli
-from opinionlens_cli.explain import explain_cli
-from opinionlens_cli.fetch import fetch_cli
-from opinionlens_cli.predict import predict_cli
-from opinionlens_cli.preprocess import preprocess_cli
-from opinionlens_cli.quickstart import quickstart_cli
-from opinionlens_cli.register import register_cli
-from opinionlens_cli.serve import serve_cli
-from opinionlens_cli.train import train_cli
-from opinionlens_cli.tune import tune_cli
-from opinionlens_cli.vectorize import vectorize_cli
+from opinionlens_cli.commands import config, data, feedback, labels, models
+from opinionlens_cli.commands.adapt import adapt_cli
+from opinionlens_cli.commands.base_model import base_model_cli
+from opinionlens_cli.commands.baselines import baselines_cli
+from opinionlens_cli.commands.compare import compare_cli, promote_cli
+from opinionlens_cli.commands.doctor import doctor_cli
+from opinionlens_cli.commands.evaluate import evaluate_cli
+from opinionlens_cli.commands.explain import explain_cli
+from opinionlens_cli.commands.fetch import fetch_cli
+from opinionlens_cli.commands.init import init_cli
+from opinionlens_cli.commands.label import label_cli
+from opinionlens_cli.commands.predict import predict_cli
+from opinionlens_cli.commands.preprocess import preprocess_cli
+from opinionlens_cli.commands.quickstart import quickstart_cli
+from opinionlens_cli.commands.register import register_cli
+from opinionlens_cli.commands.serve import serve_cli
+from opinionlens_cli.commands.train import train_cli
+from opinionlens_cli.commands.tune import tune_cli
+from opinionlens_cli.commands.vectorize import vectorize_cli
+from opinionlens_cli.console import ISSUES, docs, err, fail
 from pipelines.errors import OpinionLensError
+from pipelines.files import is_full
+from pipelines.text.showing import in_one_line
 
 app = typer.Typer(
     name="olens",
@@ -39,25 +46,37 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command("quickstart")(quickstart_cli)
+
+def _add(name: str, command: Callable[..., None], page: str, hidden: bool = False) -> None:
+    """Add a command whose help leads to a page of the documentation."""
+    app.command(name, epilog=docs(page), hidden=hidden)(command)
+
+
+_add("init", init_cli, "data")
+_add("quickstart", quickstart_cli, "training")
 # In the order in which the data move.
 app.add_typer(config.app, name="config")
 app.add_typer(data.app, name="data")
-app.command("preprocess")(preprocess_cli)
-app.command("vectorize")(vectorize_cli)
-app.command("train")(train_cli)
-app.command("tune")(tune_cli)
-app.command("baselines")(baselines_cli)
-app.command("evaluate")(evaluate_cli)
-app.command("register")(register_cli)
-app.command("fetch")(fetch_cli)
+_add("preprocess", preprocess_cli, "data")
+_add("vectorize", vectorize_cli, "training")
+_add("train", train_cli, "training")
+_add("tune", tune_cli, "training")
+_add("adapt", adapt_cli, "training")
+_add("baselines", baselines_cli, "training")
+_add("evaluate", evaluate_cli, "training")
+_add("compare", compare_cli, "training")
+_add("label", label_cli, "labelling")
+app.add_typer(labels.app, name="labels")
+_add("register", register_cli, "serving")
+_add("promote", promote_cli, "serving")
+_add("fetch", fetch_cli, "serving")
 app.add_typer(models.app, name="models")
-app.command("predict")(predict_cli)
-app.command("explain")(explain_cli)
-app.command("serve")(serve_cli)
-
-app.command("doctor")(doctor_cli)
-app.command("base-model", hidden=True)(base_model_cli)
+_add("predict", predict_cli, "files")
+_add("explain", explain_cli, "python")
+_add("serve", serve_cli, "serving")
+app.add_typer(feedback.app, name="feedback")
+_add("doctor", doctor_cli, "settings")
+_add("base-model", base_model_cli, "base-model", hidden=True)
 
 
 def _print_version(asked: bool) -> None:
@@ -81,9 +100,11 @@ def main(
     ] = False,
     root: Annotated[
         Path | None,
-        typer.Option(help="Project folder, instead of the one you stand in.", envvar="OLENS_ROOT"),
+        typer.Option(help="Project folder, instead of the current one.", envvar="OLENS_ROOT"),
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks of errors. May stand anywhere.")
+    ] = False,
 ) -> None:
     """Options of every command."""
     if root is not None:
@@ -92,20 +113,45 @@ def main(
 
 def run() -> None:
     """Entry point: turn errors into one line on stderr and an exit code."""
-    debug = "--debug" in sys.argv[1:]
+    arguments, debug = _without_debug(sys.argv[1:])
     try:
-        app()
+        app(arguments)
     except OpinionLensError as error:
         if debug:
             raise
         fail(str(error))
         sys.exit(1)
     except KeyboardInterrupt:
-        err.print("Interrupted.")
-        sys.exit(130)
+        _end_interrupted()
     except BrokenPipeError:
         # The reader of our output (`| head`) has gone; that is not an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        # Numba's SystemError, when the signal arrives while a compiled function is called.
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            _end_interrupted()
+        if debug:
+            raise
+        if is_full(error):
+            fail(f"The disk is full: {in_one_line(str(error), 300)}. Free some space and try again")
+            sys.exit(1)
+        fail(
+            f"{type(error).__name__}: {in_one_line(str(error), 300)}\nThis is a defect of "
+            f"OpinionLens. Please report it at {ISSUES} with what --debug prints."
+        )
+        sys.exit(1)
+
+
+def _end_interrupted() -> NoReturn:
+    err.print("Interrupted.")
+    sys.exit(130)
+
+
+def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """Take `--debug` out, wherever it stands before `--`; returns whether it was there."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = [argument for argument in arguments[:end] if argument != "--debug"]
+    return options + arguments[end:], len(options) < end
 
 
 if __name__ == "__main__":

@@ -1,61 +1,46 @@
-"""The Litestar application."""
+"""The Litestar application: its routes and how they are wired."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.metadata import version
 from pathlib import Path
-from typing import TypedDict
 
 from litestar import Litestar, Router
-from litestar.datastructures import CacheControlHeader, State
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.spec import Components, License, SecurityScheme
-from litestar.types import ControllerRouterHandler, Guard
+from litestar.datastructures import CacheControlHeader
 
-from opinionlens_server.access import Access
-from opinionlens_server.active_model import ActiveModel
-from opinionlens_server.activity import Activity
-from opinionlens_server.controllers.about import AboutController
-from opinionlens_server.controllers.admin import AdminController
-from opinionlens_server.controllers.files import FilesController
-from opinionlens_server.controllers.health import HealthController
-from opinionlens_server.controllers.inference import InferenceController
-from opinionlens_server.controllers.metrics import InferenceMetricsController, MetricsController
-from opinionlens_server.controllers.models import ModelsController
-from opinionlens_server.controllers.pages import PagesController
-from opinionlens_server.controllers.sign_in import SignInController
-from opinionlens_server.dependencies import provide
-from opinionlens_server.documentation import LimitedJson, LimitedYaml
-from opinionlens_server.fetches import Fetches
-from opinionlens_server.following import Follower, parse_follow
-from opinionlens_server.guards import require_key
-from opinionlens_server.inference import Judge
-from opinionlens_server.limits import make_rate_limiter
-from opinionlens_server.methods import complete_allow
-from opinionlens_server.metrics import Metrics
-from opinionlens_server.observing import Observed
-from opinionlens_server.origins import refuse_foreign
-from opinionlens_server.panel import Panel
-from opinionlens_server.problems import problem_details
-from opinionlens_server.registry import RegistryListing
-from opinionlens_server.requests import TextRequest
-from opinionlens_server.sessions import Sessions
-from opinionlens_server.state import SharedState
-from opinionlens_server.templating import static_files, template_config
-from opinionlens_server.throttle import Throttle
-from pipelines.inference.loading import load_scorer
+from opinionlens_server.api.about import AboutController
+from opinionlens_server.api.feedback import FeedbackController
+from opinionlens_server.api.health import HealthController
+from opinionlens_server.api.inference import InferenceController
+from opinionlens_server.api.models import ModelsController
+from opinionlens_server.api.openapi import add_limits, openapi_config
+from opinionlens_server.api.prometheus import METRICS
+from opinionlens_server.http.methods import answer_all_methods
+from opinionlens_server.http.ports import by_port
+from opinionlens_server.http.problems import problem_details
+from opinionlens_server.http.requests import AppRequest
+from opinionlens_server.models.threads import work_threads
+from opinionlens_server.observability.middleware import ObservabilityMiddleware
+from opinionlens_server.security.origins import check_origin
+from opinionlens_server.services import Services, make_services
+from opinionlens_server.web.admin import AdminController
+from opinionlens_server.web.feedback_form import FeedbackFormController
+from opinionlens_server.web.files import FilesController
+from opinionlens_server.web.home import HomeController
+from opinionlens_server.web.labelling import LabellingController
+from opinionlens_server.web.sign_in import SignInController
+from opinionlens_server.web.templating import static_files, template_config
+from opinionlens_server.web.uploads import warm_up as warm_up_uploads
+from pipelines.config.settings import Settings, load_settings
+from pipelines.inference.loading import load_copy
 from pipelines.inference.scorer import Scorer
-from pipelines.registry.cache import ModelCache
-from pipelines.settings import Serving, Settings, load_settings
 
 
 def create_app(
-    settings: Settings | None = None, load: Callable[[Path], Scorer] = load_scorer
+    settings: Settings | None = None, load: Callable[[Path], Scorer] = load_copy
 ) -> Litestar:
     """Make the web service.
 
@@ -71,129 +56,77 @@ def create_app(
     SettingsError
         If the settings cannot be used.
     """
-    settings = settings or load_settings()
-    objects = _make_objects(settings, load)
+    services = make_services(settings or load_settings(), load)
+    serving = services.settings.serving
     app = Litestar(
-        route_handlers=_routes(settings, objects["access"].needs_key),
-        dependencies=provide(objects),
+        route_handlers=[
+            HomeController,
+            FilesController,
+            LabellingController,
+            SignInController,
+            AdminController,
+            *([FeedbackFormController] if serving.feedback else []),
+            HealthController,
+            *([] if serving.metrics_port else METRICS),
+            Router(
+                path="/api/v1",
+                route_handlers=[
+                    AboutController,
+                    ModelsController,
+                    InferenceController,
+                    *([FeedbackController] if serving.feedback else []),
+                ],
+                cache_control=CacheControlHeader(no_store=True),
+            ),
+            static_files(),
+        ],
         plugins=[problem_details()],
-        request_class=TextRequest,
-        request_max_body_size=settings.serving.max_body_size,
-        middleware=[refuse_foreign(settings.serving)],
+        request_class=AppRequest,
+        request_max_body_size=serving.max_body_size,
+        middleware=[check_origin(serving)],
         template_config=template_config(),
-        openapi_config=_openapi(settings.serving),
-        lifespan=[_watch],
-        state=State(
-            {**objects, "rate_limiter": make_rate_limiter(settings.serving, objects["shared"])}
-        ),
+        openapi_config=openapi_config(),
+        lifespan=[_run_background_tasks],
         logging_config=None,
     )
-    # Around the whole of it: Litestar's own middleware does not see requests that no route takes.
-    app.asgi_handler = Observed(
-        complete_allow(app), objects["metrics"], settings.serving.access_log
+    app.state.services = services
+    add_limits(app, serving)
+    # Outermost: Litestar's own middleware does not see requests without a route.
+    app.asgi_handler = ObservabilityMiddleware(
+        answer_all_methods(app), services.metrics, serving.access_log
     )
+    if port := serving.metrics_port:
+        apart = Litestar(METRICS, request_class=AppRequest, openapi_config=None)
+        apart.state.services = services
+        app.asgi_handler = by_port(app.asgi_handler, {port: apart})
     return app
 
 
-class Objects(TypedDict):
-    """What handlers and guards are given, by the name under which they ask for it."""
-
-    settings: Settings
-    active_model: ActiveModel
-    cache: ModelCache
-    judge: Judge
-    metrics: Metrics
-    shared: SharedState
-    throttle: Throttle
-    access: Access
-    sessions: Sessions
-    fetches: Fetches
-    listing: RegistryListing
-    activity: Activity
-    follower: Follower | None
-    panel: Panel
-
-
-def _make_objects(settings: Settings, load: Callable[[Path], Scorer]) -> Objects:
-    serving = settings.serving
-    active_model = ActiveModel(ModelCache(settings.paths.models), load)
-    metrics = Metrics(active_model)
-    shared = SharedState(Path(serving.state_folder) if serving.state_folder else None)
-    throttle = Throttle(shared)
-    access = Access(serving, throttle)
-    sessions = Sessions(
-        serving.session_secret or secrets.token_urlsafe(32),
-        access.fingerprint,
-        serving.session_lifetime,
-        serving.cookie_secure,
-        shared,
-    )
-    fetches = Fetches(settings, active_model, metrics, shared)
-    listing = RegistryListing(settings.mlflow)
-    activity = Activity(metrics, shared)
-    target = parse_follow(serving.follow)
-    follower = Follower(target, settings, active_model, metrics, shared) if target else None
-    return Objects(
-        settings=settings,
-        active_model=active_model,
-        cache=active_model.cache,
-        judge=Judge(active_model, serving, metrics),
-        metrics=metrics,
-        shared=shared,
-        throttle=throttle,
-        access=access,
-        sessions=sessions,
-        fetches=fetches,
-        listing=listing,
-        activity=activity,
-        follower=follower,
-        panel=Panel(active_model, fetches, listing, activity, follower),
-    )
-
-
-def _routes(settings: Settings, needs_key: bool) -> list[ControllerRouterHandler]:
-    """All routes; those that judge texts have a guard only where there are API keys."""
-    key_guards: list[Guard] = [require_key] if needs_key else []
-    api = Router(
-        path="/api/v1",
-        route_handlers=[
-            AboutController,
-            InferenceMetricsController,
-            ModelsController,
-            Router(path="/", route_handlers=[InferenceController], guards=key_guards),
-        ],
-        cache_control=CacheControlHeader(no_store=True),
-    )
-    return [
-        Router(path="/", route_handlers=[PagesController, FilesController], guards=key_guards),
-        SignInController,
-        AdminController,
-        HealthController,
-        MetricsController,
-        api,
-        static_files(),
-    ]
-
-
 @asynccontextmanager
-async def _watch(app: Litestar) -> AsyncIterator[None]:
+async def _run_background_tasks(app: Litestar) -> AsyncIterator[None]:
     """Load the active model before the first request; watch cache and registry until the end."""
-    active_model: ActiveModel = app.state.active_model
-    follower: Follower | None = app.state.follower
-    activity: Activity = app.state.activity
-    await active_model.refresh()
-    await activity.look()
+    services: Services = app.state.services
+    asyncio.get_running_loop().set_default_executor(work_threads())
+    await services.active_model.refresh()
+    await services.activity.update()
+    tasks = [
+        services.active_model.watch(),
+        services.activity.watch(),
+        services.corrections.watch(),
+        services.predictor.warm_up(),
+        warm_up_uploads(),
+    ]
+    if services.follower is not None:
+        tasks.append(services.follower.watch())
     async with AsyncExitStack() as background:
-        for work in (active_model.watch(), app.state.activity.watch(), app.state.judge.warm_up()):
-            await background.enter_async_context(_running(work))
-        if follower is not None:
-            await background.enter_async_context(_running(follower.watch()))
+        for task in tasks:
+            await background.enter_async_context(_running(task))
         yield
 
 
 @asynccontextmanager
 async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[None]:
-    """Do `work` beside what happens in the block, and cancel it afterwards."""
+    """Run `work` during the block, and cancel it afterwards."""
     task = asyncio.create_task(work)
     try:
         yield
@@ -201,25 +134,3 @@ async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[None]
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-
-
-def _openapi(limits: Serving) -> OpenAPIConfig:
-    return OpenAPIConfig(
-        title="OpinionLens",
-        version=version("opinionlens"),
-        description="Says whether a text is positive or negative, and how sure it is.",
-        license=License(name="Apache-2.0", identifier="Apache-2.0"),
-        # The HTML pages of Litestar load their scripts from other hosts.
-        render_plugins=[LimitedJson(limits), LimitedYaml(limits)],
-        components=Components(
-            security_schemes={
-                "adminToken": SecurityScheme(type="http", scheme="bearer"),
-                "apiKey": SecurityScheme(
-                    type="apiKey",
-                    name="X-API-Key",
-                    security_scheme_in="header",
-                    description="Needed only where the operator has set API keys.",
-                ),
-            }
-        ),
-    )

@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions whose message tells the user what to do about it.
+"""The exceptions of OpinionLens; each message says what to do.
 
 The command line prints the message on stderr and exits with 1; the server answers it as
 ``application/problem+json``. Nothing else in the project formats errors.
@@ -25,10 +25,14 @@ class MissingExtraError(OpinionLensError):
     """A command needs packages that this installation does not have."""
 
     def __init__(self, package: str, extra: str) -> None:
+        self._given = package, extra
         super().__init__(
             f"This command needs the package {package!r}, which is not installed. "
             f"Install it with: pip install 'opinionlens[{extra}]'"
         )
+
+    def __reduce__(self) -> tuple[type[Exception], tuple[str, str]]:
+        return type(self), self._given
 
 
 class TrainingError(OpinionLensError):
@@ -61,6 +65,18 @@ class UnsafeModelError(ModelError):
 
 class StorageError(OpinionLensError):
     """The disk is full or a folder cannot be written."""
+
+
+class ClusterError(OpinionLensError):
+    """A Ray cluster cannot be reached, or could not finish its work."""
+
+
+class UnreachableStorageError(StorageError):
+    """A database does not answer."""
+
+
+class StartError(OpinionLensError):
+    """The service cannot start."""
 
 
 class RegistryError(OpinionLensError):

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from pipelines.params import Vectorizer
+from pipelines.config.params import Vectorizer
 from pipelines.text.vectorizer import HashedNgramVectorizer
 from pipelines.training.features import Labelled
 from pipelines.training.fitting import fit_pipeline

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -13,16 +14,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from string import ascii_letters
 
 import httpx
+import msgspec
 import numpy as np
 
-from pipelines.manifest import write_manifest
-from pipelines.registry.cache import ModelCache
-from pipelines.registry.entries import CachedModel
+from pipelines.cache.entries import CachedModel
+from pipelines.cache.model_cache import ModelCache
+from pipelines.labels import BINARY, Classes
+from pipelines.registry.manifest import write_manifest
 from pipelines.registry.versions import RegisteredVersion
+from tests.support import PATIENCE
 
-START_TIMEOUT = 60.0
 BITS = 16
 
 
@@ -45,23 +49,44 @@ class Service:
     def stop(self) -> int:
         """End it as a supervisor would; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=60)
+        return self.process.wait(PATIENCE)
 
 
 @contextmanager
-def serve(root: Path, *options: str, env: Mapping[str, str] | None = None) -> Iterator[Service]:
-    """Run ``olens serve`` for the project in `root` on a free port until the end of the block."""
+def serve(
+    root: Path, *options: str, env: Mapping[str, str] | None = None, files: int | None = None
+) -> Iterator[Service]:
+    """Run ``olens serve`` for the project in `root` on a free port until the end of the block.
+
+    It may open so many `files` at once.
+    """
     log = root / "serve.log"
+
+    def limit() -> None:
+        if files is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
     with log.open("w") as file:
         process = subprocess.Popen(
-            serve_command(*options), stderr=file, text=True, env=environment(root, env), cwd=root
+            serve_command(*options),
+            stderr=file,
+            text=True,
+            env=environment(root, env),
+            cwd=root,
+            preexec_fn=limit,
         )
     try:
         yield Service(_wait(process, log), process, log)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
+        process.wait(PATIENCE)
+
+
+def client(url: str) -> httpx.Client:
+    """A client that connects anew for each request, so that it meets all workers."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    return httpx.Client(base_url=url, timeout=PATIENCE, limits=limits)
 
 
 def serve_command(*options: str) -> list[str]:
@@ -83,7 +108,11 @@ def environment(root: Path, more: Mapping[str, str] | None = None) -> dict[str, 
 
 
 def install_linear(
-    folder: Path, version: int, margin: float, words: Mapping[str, float] | None = None
+    folder: Path,
+    version: int,
+    margin: float,
+    words: Mapping[str, float] | None = None,
+    classes: Classes = BINARY,
 ) -> CachedModel:
     """Put a linear model into the cache in `folder`; nothing else gives a text its `margin`.
 
@@ -96,16 +125,21 @@ def install_linear(
     margin : float
         Bias of the model.
     words : mapping, optional
-        Weights of single words.
+        Weights of single words; of more than two classes, for the class whose number ends the word.
+    classes : Classes
     """
-    from pipelines.inference.linear import TABLE_FILE, LinearScorer, TableInfo
+    from pipelines.inference.linear_scorer import TABLE_FILE, LinearScorer, TableInfo
     from pipelines.text.vectorizer import HashedNgramVectorizer
 
-    weights = np.zeros(2**BITS, dtype=np.float32)
+    info = TableInfo(ngram_max=1, bits=BITS, terms="count", bias=margin, slope=1.0, offset=0.0)
+    if classes != BINARY:
+        biases = () if classes.two else (margin,) * len(classes.names)
+        info = msgspec.structs.replace(info, classes=classes, biases=biases)
+    weights = np.zeros(info.shape, dtype=np.float32)
     vectorizer = HashedNgramVectorizer(ngram_max=1, bits=BITS)
     for word, weight in (words or {}).items():
-        weights[vectorizer.fit([word]).transform([word]).indices] = weight
-    info = TableInfo(ngram_max=1, bits=BITS, terms="count", bias=margin, slope=1.0, offset=0.0)
+        column = () if classes.two else (int(word.strip(ascii_letters)),)
+        weights[(*vectorizer.fit([word]).transform([word]).indices, *column)] = weight
 
     def download(model: Path) -> None:
         (model / "MLmodel").write_text("flavors: {}\n")
@@ -122,12 +156,12 @@ def install_linear(
 
 def _wait(process: subprocess.Popen[str], log: Path) -> str:
     """The address that the service prints, once it answers there."""
-    deadline = time.monotonic() + START_TIMEOUT
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         if found := re.search(r"OpinionLens is at (\S+)", log.read_text()):
             try:
-                httpx.get(f"{found[1]}/health", timeout=5).raise_for_status()
+                httpx.get(f"{found[1]}/health", timeout=PATIENCE).raise_for_status()
             except httpx.TransportError:
                 continue
             return found[1]

@@ -4,13 +4,36 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final, TypeVar
 
 import pytest
 
 # Read here, since tests of settings clear the variables with our prefix.
 REAL_DATA = os.environ.get("OLENS_REAL_DATA")
+ENGINE = os.environ.get("OLENS_ENGINE")
 REQUIRE_ALL = os.environ.get("OLENS_REQUIRE_ALL") == "1"
+
+PATIENCE: Final = 300.0
+"""Seconds until something has to come about, on a machine that does much else meanwhile."""
+
+Seen = TypeVar("Seen")
+
+
+def wait_for(
+    look: Callable[[], Seen],
+    why: Callable[[], object] | str = "it did not come about",
+    seconds: float = PATIENCE,
+) -> Seen:
+    """Return what `look` gives as soon as it is true; `why` says what is wrong if it never is."""
+    deadline = time.monotonic() + seconds
+    while not (seen := look()):
+        assert time.monotonic() < deadline, why() if callable(why) else why
+        time.sleep(0.1)
+    return seen
 
 
 def require(condition: object, reason: str) -> None:
@@ -29,8 +52,8 @@ def real_data() -> Path:
 
 
 def program(name: str, *folders: str) -> Path:
-    """The path of an installed program, looked for on PATH and in `folders` (globs)."""
-    found = shutil.which(name)
+    """The path of an installed program: beside Python, on PATH, or in `folders` (globs)."""
+    found = shutil.which(name, path=Path(sys.executable).parent) or shutil.which(name)
     for folder in folders:
         found = found or next((str(p) for p in sorted(Path("/").glob(f"{folder}/{name}"))), None)
     require(found, f"{name} is not installed")

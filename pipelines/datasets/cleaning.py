@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from pipelines.datasets.labels import POSITIVE, UnknownLabels, canonical_label, undeclared
-from pipelines.datasets.reading import read_batches
+from pipelines.datasets.labels import UnknownLabels, undeclared
+from pipelines.datasets.reading import open_source, read_batches
 from pipelines.datasets.sources import Source
+from pipelines.datasets.spilling import Spill
 from pipelines.errors import MissingExtraError
+from pipelines.tables.ahead import ahead
+from pipelines.tables.label_maps import canonical_label
+from pipelines.tables.table import Table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,6 +30,8 @@ class Tally(msgspec.Struct):
 
     rows: int = 0
     kept: int = 0
+    malformed: int = 0
+    """Could not be read, a quote is broken for example."""
     blank_label: int = 0
     dropped_label: int = 0
     """Left out because the declaration says so."""
@@ -34,24 +42,32 @@ class Tally(msgspec.Struct):
     duplicate: int = 0
     """Equal after normalisation to a row that was kept."""
     tie: int = 0
-    """Rows of texts that are labelled negative as often as positive."""
+    """Rows of texts that have their commonest label as often as another one."""
     conflicting: int = 0
-    """Distinct texts, kept or not, that have both labels somewhere. Not a reason of its own."""
+    """Distinct texts, kept or not, that have several labels. Not a reason of its own."""
 
     @property
     def dropped(self) -> dict[str, int]:
         """Rows left out on purpose, by reason."""
-        reasons = ("blank_label", "dropped_label", "blank_text", "duplicate", "tie")
+        reasons = ("malformed", "blank_label", "dropped_label", "blank_text", "duplicate", "tie")
         return {reason: getattr(self, reason) for reason in reasons}
 
 
 def clean(
-    source: Source, on_progress: Progress | None = None
+    source: Source, on_progress: Progress | None = None, table: Table | None = None
 ) -> tuple[pl.DataFrame, Tally, UnknownLabels]:
-    """Read, normalise and deduplicate a file.
+    """Read, normalise and deduplicate a file in memory.
 
     Texts that are equal after normalisation become one row with the label of the majority; where
     there is none, the text is left out.
+
+    Parameters
+    ----------
+    source : Source
+    on_progress : callable, optional
+        Called with the number of rows done since the last call.
+    table : Table, optional
+        The file, if it is open already.
 
     Returns
     -------
@@ -69,22 +85,51 @@ def clean(
     MissingExtraError
         If PyArrow is not installed.
     """
+    parts, tally, unknown = clean_parts(source, Spill(Path(), sys.maxsize), on_progress, table)
+    (texts,) = parts
+    return texts, tally, unknown
+
+
+def clean_parts(
+    source: Source,
+    held: Spill,
+    on_progress: Progress | None = None,
+    table: Table | None = None,
+) -> tuple[Iterator[pl.DataFrame], Tally, UnknownLabels]:
+    """The same in bounded memory, in parts.
+
+    Parameters
+    ----------
+    held : Spill
+        Keeps the rows between reading and deduplicating.
+
+    Returns
+    -------
+    parts : iterator of pl.DataFrame
+        One below the other, they are the `texts` of `clean`.
+    tally : Tally
+        Complete after the last part.
+    unknown : UnknownLabels
+    """
     import polars as pl
 
     _require_pyarrow()
-    tally, unknown, parts = Tally(), UnknownLabels(), [_normalised([], [])]
-    for batch in read_batches(source):
+    tally, unknown = Tally(), UnknownLabels()
+    held.add(_normalised([], []))
+    table = table or open_source(source)
+    for batch in ahead(read_batches(source, table)):
         _count_labels(batch, source, tally, unknown)
         labelled = batch.filter(pl.col("label").is_not_null())
         part = _normalised(labelled["text"].fill_null(""), labelled["label"])
         with_text = part.filter(pl.col("text") != "")
         tally.blank_text += part.height - with_text.height
-        parts.append(with_text)
+        held.add(with_text)
         if on_progress:
             on_progress(batch.height)
-    texts = _deduplicated(pl.concat(parts), tally)
-    tally.kept = texts.height
-    return texts, tally, unknown
+    tally.malformed = table.findings.lost
+    tally.rows += tally.malformed
+    n_classes = len(source.declaration.classes)
+    return (_deduplicated(part, n_classes, tally) for part in held.parts()), tally, unknown
 
 
 def _require_pyarrow() -> None:
@@ -110,25 +155,31 @@ def _count_labels(
 def _normalised(texts: pl.Series | list[str], labels: pl.Series | list[int]) -> pl.DataFrame:
     import polars as pl
 
-    from pipelines.datasets.normalise import normalise_column
+    from pipelines.text.normalise import normalise_column
 
     text, digest = normalise_column(pl.Series("text", texts, dtype=pl.String))
     return pl.DataFrame({"text": text, "label": pl.Series(labels, dtype=pl.Int8), "digest": digest})
 
 
-def _deduplicated(rows: pl.DataFrame, tally: Tally) -> pl.DataFrame:
+def _deduplicated(rows: pl.DataFrame, n_classes: int, tally: Tally) -> pl.DataFrame:
     import polars as pl
 
-    positive, count = pl.col("positive"), pl.col("count")
+    numbers = [str(number) for number in range(n_classes)]
     distinct = rows.group_by("digest").agg(
         pl.col("text").first(),
-        (pl.col("label") == POSITIVE).sum().cast(pl.Int64).alias("positive"),
+        *((pl.col("label") == int(n)).sum().cast(pl.Int64).alias(n) for n in numbers[1:]),
         pl.len().cast(pl.Int64).alias("count"),
     )
-    decided = distinct.filter(2 * positive != count)
-    tally.conflicting = distinct.filter((positive > 0) & (positive < count)).height
-    tally.duplicate = int(decided["count"].sum()) - decided.height
-    tally.tie = rows.height - int(decided["count"].sum())
-    return decided.select(
-        "text", (2 * positive > count).cast(pl.Int8).alias("label"), "digest"
-    ).sort("digest")
+    distinct = distinct.with_columns(
+        (pl.col("count") - pl.sum_horizontal(numbers[1:])).alias("0")
+    ).with_columns(pl.max_horizontal(numbers).alias("most"))
+    commonest = [pl.col(n) == pl.col("most") for n in numbers]
+    decided = distinct.filter(pl.sum_horizontal(each.cast(pl.Int8) for each in commonest) == 1)
+    tally.conflicting += distinct.filter(pl.col("most") < pl.col("count")).height
+    tally.duplicate += int(decided["count"].sum()) - decided.height
+    tally.tie += rows.height - int(decided["count"].sum())
+    tally.kept += decided.height
+    label = pl.coalesce(
+        pl.when(each).then(pl.lit(number, pl.Int8)) for number, each in enumerate(commonest)
+    )
+    return decided.select("text", label.alias("label"), "digest").sort("digest")

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pipelines.datasets.reading import check_columns
-from pipelines.datasets.reports import fingerprint
+from pipelines.datasets.reading import open_source
 from pipelines.datasets.sources import Source, find_source
-from pipelines.datasets.writing import explained
 from pipelines.errors import DataError, MissingExtraError
+from pipelines.files import explained, fingerprint
 
 if TYPE_CHECKING:
-    from pipelines.params import Params
-    from pipelines.settings import Settings
+    from pipelines.config.params import Params
+    from pipelines.config.settings import Settings
 
 _REFUSED: Final = {401, 403}
 _ABSENT: Final = {404}
@@ -84,7 +83,7 @@ def _fetch(source: Source, raw: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=".download-", dir=raw) as workspace:
             arrived = _download_file(slug, _path_on_kaggle(source), Path(workspace))
             fresh = _unpacked(arrived, source)
-            check_columns(msgspec.structs.replace(source, path=fresh))
+            open_source(msgspec.structs.replace(source, path=fresh))
             source.path.parent.mkdir(parents=True, exist_ok=True)
             fresh.replace(source.path)
 

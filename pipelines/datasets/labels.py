@@ -1,25 +1,23 @@
-"""Labels of raw files: what their values mean, and those that mean nothing."""
+"""Labels of raw files: what their values are declared to mean, and those that mean nothing."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from pipelines.datasets.lines import line_numbers
-from pipelines.datasets.sources import Source, file_format
+from pipelines.datasets.sources import Source
 from pipelines.errors import DataError
+from pipelines.labels import Classes
+from pipelines.tables.findings import numbered, shortened
+from pipelines.tables.label_maps import canonical_label
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from pipelines.params import Dataset
+    from pipelines.config.params import Dataset, Params
 
-NEGATIVE: Final = 0
-POSITIVE: Final = 1
 _SHOWN_VALUES: Final = 5
 _SHOWN_LINES: Final = 3
-# Written by pandas when an integer column has gaps, and by JSON encoders: 5.0 means 5.
-_WHOLE_NUMBER: Final = r"^([+-]?\d+)\.0*$"
 
 
 class UnknownLabels:
@@ -27,44 +25,41 @@ class UnknownLabels:
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
-        self._first_rows: dict[str, list[int]] = {}
+        self._first_lines: dict[str, list[int]] = {}
 
     def add(self, rows: pl.DataFrame) -> None:
-        """Take in `rows` with the columns ``value`` and ``row``."""
+        """Take in `rows` with the columns ``value`` and ``line``."""
         import polars as pl
 
         found = rows.group_by("value", maintain_order=True).agg(
-            pl.len(), pl.col("row").head(_SHOWN_LINES)
+            pl.len(), pl.col("line").head(_SHOWN_LINES)
         )
         for value, count, first in found.iter_rows():
             self.counts[value] = self.counts.get(value, 0) + count
-            known = self._first_rows.setdefault(value, [])
+            known = self._first_lines.setdefault(value, [])
             known.extend(first[: _SHOWN_LINES - len(known)])
 
-    def check(self, source: Source) -> None:
+    def check(self, source: Source, unit: str = "line") -> None:
         """Raise a `DataError` that lists them, if there are any."""
         if not self.counts:
             return
         commonest = sorted(self.counts, key=lambda value: (-self.counts[value], value))
         shown = commonest[:_SHOWN_VALUES]
-        found = "; ".join(self._describe(value, source) for value in shown)
+        found = "; ".join(self._describe(value, unit) for value in shown)
         hidden = len(commonest) - len(shown)
         more = f"; and {hidden:,} more values" if hidden else ""
         declaration = source.declaration
+        drop = [*declaration.drop, *map(shortened, shown)]
         raise DataError(
             f"{source.path}: column {declaration.label!r} holds undeclared labels: {found}{more}. "
-            f"Add each to {source.where}: under labels.negative or labels.positive, or, to leave "
-            f"its rows out, as drop: [{', '.join([*declaration.drop, *shown])}]."
+            f"Add each to {source.where}: under {_classes(declaration)}, or, to leave its rows "
+            f"out, as drop: [{', '.join(drop)}]."
         )
 
-    def _describe(self, value: str, source: Source) -> str:
-        rows = self._first_rows[value]
-        places = ", ".join(f"{line:,}" for line in line_numbers(source, rows))
-        unit = "row" if file_format(source.path) == "parquet" else "line"
-        etc = ", ..." if self.counts[value] > len(rows) else ""
-        plural = "" if len(rows) == 1 else "s"
+    def _describe(self, value: str, unit: str) -> str:
         count = self.counts[value]
-        return f"{value!r} ({count:,} row{'' if count == 1 else 's'}, {unit}{plural} {places}{etc})"
+        places = numbered(unit, self._first_lines[value], count)
+        return f"{shortened(value)!r} ({count:,} row{'s' * (count != 1)}, {places})"
 
 
 def undeclared(batch: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
@@ -79,29 +74,71 @@ def undeclared(batch: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
     )
 
 
+def _classes(dataset: Dataset) -> str:
+    """`labels.negative or labels.positive`; of many classes, the first ones."""
+    shown = [f"labels.{name}" for name in dataset.classes[:_SHOWN_VALUES]]
+    if len(dataset.classes) > _SHOWN_VALUES:
+        return f"one of {', '.join(shown)}, ..."
+    return " or ".join([", ".join(shown[:-1]), shown[-1]])
+
+
 def label_codes(dataset: Dataset) -> dict[str, int]:
-    """`NEGATIVE` or `POSITIVE` for each declared label value."""
-    meaning = {"negative": NEGATIVE, "positive": POSITIVE}
+    """The number of the class, in the order of `Dataset.classes`, of each declared value."""
     return {
-        canonical_label(value): meaning[name]
-        for name, values in dataset.labels.items()
-        for value in values
+        canonical_label(value): number
+        for number, name in enumerate(dataset.classes)
+        for value in dataset.labels[name]
     }
 
 
-def canonical_label(value: str) -> str:
-    """A declared label value in the form in which labels are compared."""
-    return re.sub(_WHOLE_NUMBER, r"\1", value.strip().lower())
+def recoded(texts: pl.DataFrame, params: Params, names: Sequence[str]) -> pl.DataFrame:
+    """Labels in the numbers of the classes of the data sets `names` together.
 
-
-def canonical_labels(labels: pl.Expr) -> pl.Expr:
-    """As `canonical_label`, for a column of any type; null where a value is blank."""
+    Those of prepared texts, with the columns ``label`` and ``dataset``, are numbers of the
+    classes of their own data set.
+    """
     import polars as pl
 
-    value = (
-        labels.cast(pl.String)
-        .str.strip_chars()
-        .str.to_lowercase()
-        .str.replace(_WHOLE_NUMBER, "${1}")
-    )
-    return pl.when(value != "").then(value)
+    classes = params.class_names(names)
+    together = {
+        name: [classes.index(each) for each in params.datasets[name].classes] for name in names
+    }
+    if all(numbers == list(range(len(numbers))) for numbers in together.values()):
+        return texts
+    label = pl.col("label")
+    for name, numbers in together.items():
+        label = (
+            pl.when(pl.col("dataset") == name)
+            .then(pl.col("label").replace_strict(dict(enumerate(numbers)), default=None))
+            .otherwise(label)
+        )
+    return texts.with_columns(label.cast(pl.Int8).alias("label"))
+
+
+def relabelled(texts: pl.DataFrame, declared: Classes, wanted: Classes) -> pl.DataFrame:
+    """Labels that are numbers of the classes `declared` as numbers of those that are `wanted`.
+
+    Rows of classes that are not wanted are left out.
+
+    Raises
+    ------
+    DataError
+        If the two have fewer than two classes in common.
+    """
+    import polars as pl
+
+    if wanted.names == declared.names:
+        return texts
+    numbers = {
+        number: wanted.names.index(name)
+        for number, name in enumerate(declared.names)
+        if name in wanted.names
+    }
+    if len(numbers) < 2:
+        raise DataError(
+            f"The model has the classes {', '.join(wanted.names)}, the data sets of "
+            f"conf/params.yaml have {', '.join(declared.names)}. Name another model, or evaluate "
+            "on a file: olens evaluate MODEL --data FILE"
+        )
+    label = pl.col("label").replace_strict(numbers, default=None, return_dtype=pl.Int8)
+    return texts.with_columns(label).drop_nulls("label")

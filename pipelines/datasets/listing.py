@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pipelines.datasets.labels import NEGATIVE, POSITIVE
 from pipelines.datasets.reading import read_batches
-from pipelines.datasets.reports import DatasetReport, Origin, read_report
+from pipelines.datasets.reports import DatasetReport, Origin, class_counts, read_report
 from pipelines.datasets.sources import Source, find_source
 from pipelines.errors import DataError
 
 if TYPE_CHECKING:
-    from pipelines.params import Params
-    from pipelines.settings import Settings
+    from pipelines.config.params import Params
+    from pipelines.config.settings import Settings
 
 
 class ListedDataset(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +26,8 @@ class ListedDataset(msgspec.Struct, frozen=True, kw_only=True):
     """Rows of the raw file; None if it is not there or cannot be read."""
     negative: int | None = None
     positive: int | None = None
+    classes: dict[str, int] = {}
+    """Rows by class; the two above are among them if there are such classes."""
     problem: str | None = None
     """Why the file cannot be read."""
     prepared: Origin | None = None
@@ -50,12 +51,20 @@ def list_datasets(settings: Settings, params: Params) -> list[ListedDataset]:
 
 
 def _counted(entry: ListedDataset, source: Source) -> ListedDataset:
-    rows = negative = positive = 0
+    rows = 0
+    names = source.declaration.classes
+    classes = dict.fromkeys(names, 0)
     try:
         for batch in read_batches(source):
             rows += batch.height
-            negative += int((batch["label"] == NEGATIVE).sum())
-            positive += int((batch["label"] == POSITIVE).sum())
+            for name, count in class_counts(batch, names).items():
+                classes[name] += count
     except DataError as error:
         return msgspec.structs.replace(entry, problem=str(error))
-    return msgspec.structs.replace(entry, rows=rows, negative=negative, positive=positive)
+    return msgspec.structs.replace(
+        entry,
+        rows=rows,
+        negative=classes.get("negative"),
+        positive=classes.get("positive"),
+        classes=classes,
+    )

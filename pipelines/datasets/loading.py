@@ -6,28 +6,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.datasets.labels import canonical_label
+from pipelines.datasets.labels import recoded
 from pipelines.datasets.reports import (
     DatasetReport,
     SliceReport,
     class_counts,
-    fingerprint,
     read_report,
 )
 from pipelines.datasets.sources import check_names, find_source
 from pipelines.datasets.splitting import SplitName
 from pipelines.errors import DataError
-from pipelines.params import Dataset
+from pipelines.files import fingerprint
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from pipelines.params import Params
-    from pipelines.settings import Settings
+    from pipelines.config.params import Params
+    from pipelines.config.settings import Settings
 
 
 def load_split(
-    settings: Settings, params: Params, split: SplitName, datasets: Sequence[str] | None = None
+    settings: Settings,
+    params: Params,
+    split: SplitName,
+    datasets: Sequence[str] | None = None,
+    columns: Sequence[str] = ("text", "label"),
 ) -> pl.DataFrame:
     """One split of the prepared data sets, one below the other.
 
@@ -38,29 +41,36 @@ def load_split(
     split : "train", "val" or "test"
     datasets : sequence of str, optional
         Names; all declared data sets by default.
+    columns : sequence of str
+        Texts take much more memory than labels, which are always needed.
 
     Returns
     -------
     pl.DataFrame
-        ``text`` (String), ``label`` (Int8, 0 negative, 1 positive), ``dataset`` (String).
+        ``text`` (String), ``label`` (Int8, the number of the class in `Params.classes`),
+        ``dataset`` (String).
 
     Raises
     ------
     DataError
-        If one of them is not declared or not prepared, or together they lack a class.
+        If one of them is not declared or not prepared, or together they lack a class. Of more
+        than two, only the train split has to have all.
     """
     import polars as pl
 
     names = list(params.datasets if datasets is None else datasets)
     check_names(params, names)
     parts = [
-        _read(settings.paths.prepared / name / f"{split}.parquet", f"olens preprocess {name}")
-        .select("text", "label")
-        .with_columns(pl.lit(name).alias("dataset"))
+        _read(
+            settings.paths.prepared / name / f"{split}.parquet", f"olens preprocess {name}", columns
+        ).with_columns(pl.lit(name).alias("dataset"))
         for name in names
     ]
-    texts = pl.concat(parts)
-    if absent := [name for name, count in class_counts(texts).items() if count == 0]:
+    texts = recoded(pl.concat(parts), params, names)
+    classes = params.class_names(names)
+    absent = [name for name, count in class_counts(texts, classes).items() if count == 0]
+    # Without one of two classes, nothing can be compared.
+    if absent and (split == "train" or len(classes) == 2):
         raise DataError(
             f"The {split} split of {', '.join(names)} has no {absent[0]} texts. Add data, or "
             "change split or seed in conf/params.yaml, and run: olens preprocess"
@@ -68,18 +78,32 @@ def load_split(
     return texts
 
 
-def load_slices(settings: Settings) -> dict[str, pl.DataFrame]:
-    """The slices of the test splits by name; the columns are those of `load_split`.
+def load_slices(
+    settings: Settings, params: Params, datasets: Sequence[str] | None = None
+) -> dict[str, pl.DataFrame]:
+    """The slices of the test splits by name, as far as they are of some data sets.
+
+    The columns are those of `load_split`.
 
     Raises
     ------
     DataError
         If there are none.
     """
+    import polars as pl
+
     files = sorted(settings.paths.slices.glob("*.parquet"))
     if not files:
         raise DataError(f"{settings.paths.slices}: there are no slices. Run: olens preprocess")
-    return {file.stem: _read(file, "olens preprocess --slices") for file in files}
+    names = list(params.datasets if datasets is None else datasets)
+    return {
+        file.stem: recoded(
+            _read(file, "olens preprocess --slices").filter(pl.col("dataset").is_in(names)),
+            params,
+            names,
+        )
+        for file in files
+    }
 
 
 def load_report(settings: Settings, name: str) -> DatasetReport:
@@ -112,39 +136,13 @@ def stale(settings: Settings, params: Params) -> list[str]:
     return [message for message in [*found, _slices_stale(settings, params)] if message]
 
 
-def declaration_for_file(params: Params, text: str, label: str) -> Dataset:
-    """A declaration for a file that ``conf/params.yaml`` does not mention.
-
-    Its labels are ``negative`` and ``positive``, and those of all declared data sets together; a
-    value that means different things to them means nothing here.
-    """
-    meanings: dict[str, set[str]] = {"negative": {"negative"}, "positive": {"positive"}}
-    for dataset in params.datasets.values():
-        for name, values in dataset.labels.items():
-            for value in values:
-                meanings.setdefault(canonical_label(value), set()).add(name)
-        for value in dataset.drop:
-            meanings.setdefault(canonical_label(value), set()).add("drop")
-
-    def meaning(name: str) -> list[str]:
-        return [value for value, names in meanings.items() if names == {name}]
-
-    return Dataset(
-        path="",
-        text=text,
-        label=label,
-        labels={"negative": meaning("negative"), "positive": meaning("positive")},
-        drop=meaning("drop"),
-    )
-
-
-def _read(path: Path, command: str) -> pl.DataFrame:
+def _read(path: Path, command: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
     import polars as pl
 
     if not path.is_file():
         raise DataError(f"{path}: there is no such file. Run: {command}")
     try:
-        return pl.read_parquet(path, glob=False)
+        return pl.read_parquet(path, columns=None if columns is None else list(columns), glob=False)
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{path} is damaged ({error}). Run: {command}") from None
 

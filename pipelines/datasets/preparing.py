@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pipelines.datasets.cleaning import Progress, Tally, clean
+from pipelines.datasets.cleaning import Progress, Tally, clean_parts
+from pipelines.datasets.reading import open_source
 from pipelines.datasets.reports import (
     ClassCounts,
     DatasetReport,
     SliceReport,
     class_counts,
-    fingerprint,
     write_report,
 )
 from pipelines.datasets.slicing import RESERVED, prepare_slices
 from pipelines.datasets.sources import Source, check_file, check_names, find_source
+from pipelines.datasets.spilling import Spill
 from pipelines.datasets.splitting import SPLITS, assign_splits
-from pipelines.datasets.writing import replaced_folder
 from pipelines.errors import DataError
+from pipelines.files import fingerprint, replaced_folder
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from pipelines.params import Params
-    from pipelines.settings import Settings
+    from pipelines.config.params import Params
+    from pipelines.config.settings import Settings
 
 _ROW_GROUP: Final = 2048
 
@@ -111,64 +114,99 @@ def prepare_dataset(
             f"datasets.{name} in conf/params.yaml: this name is that of a slice. Choose another."
         )
     source = find_source(settings, params, name, sample=sample)
-    check_file(source)
-    with ThreadPoolExecutor(1) as beside:
-        fingerprinted = beside.submit(fingerprint, source.path)
-        texts, tally, unknown = clean(source, on_progress)
-    size, sha256 = fingerprinted.result()
-    unknown.check(source)
-    check_usable(source, texts, tally)
-    split = texts.with_columns(assign_splits(texts["digest"], params.seed, params.split))
-    counts: dict[str, ClassCounts] = {part: class_counts(_part(split, part)) for part in SPLITS}
-    report = DatasetReport(
-        dataset=name,
-        origin="sample" if sample else "raw",
-        path=source.declaration.path,
-        size=size,
-        sha256=sha256,
-        declaration=source.declaration,
-        seed=params.seed,
-        shares=params.split,
-        rows=tally.rows,
-        dropped=tally.dropped,
-        conflicting=tally.conflicting,
-        kept=tally.kept,
-        splits=counts,
-        warnings=_warnings(name, counts),
-    )
-    with replaced_folder(settings.paths.prepared / name) as folder:
-        for part in SPLITS:
-            # The fastest level makes texts a seventh larger. Row groups are encoded in parallel.
-            _part(split, part).write_parquet(
-                folder / f"{part}.parquet", compression_level=1, row_group_size=_ROW_GROUP
-            )
+    table = open_source(source)
+    memory = settings.training.memory_bytes
+    with (
+        replaced_folder(settings.paths.prepared / name) as folder,
+        TemporaryDirectory(dir=folder) as spilled,
+    ):
+        with ThreadPoolExecutor(1) as beside:
+            fingerprinted = beside.submit(fingerprint, source.path)
+            held = Spill(Path(spilled), memory)
+            parts, tally, unknown = clean_parts(source, held, on_progress, table)
+        size, sha256 = fingerprinted.result()
+        unknown.check(source, table.unit)
+        counts = _write_splits(parts, folder, source.declaration.classes, params)
+        check_usable(source, _added(counts.values()), tally)
+        report = DatasetReport(
+            dataset=name,
+            origin="sample" if sample else "raw",
+            path=source.declaration.path,
+            found=table.describe(),
+            size=size,
+            sha256=sha256,
+            declaration=source.declaration,
+            seed=params.seed,
+            shares=params.split,
+            rows=tally.rows,
+            dropped=tally.dropped,
+            conflicting=tally.conflicting,
+            kept=tally.kept,
+            splits=counts,
+            warnings=[f"{name}: {m}" for m in table.messages()] + _warnings(name, counts),
+        )
         write_report(folder, report)
     return report
 
 
-def check_usable(source: Source, texts: pl.DataFrame, tally: Tally) -> None:
-    """Raise a `DataError` unless `texts` holds both classes."""
+def check_usable(source: Source, counts: ClassCounts, tally: Tally) -> None:
+    """Raise a `DataError` unless the texts that are kept have all classes that are declared."""
     if tally.rows == 0:
         raise DataError(f"{source.path} has no rows below its header")
-    if texts.is_empty():
+    kept = sum(counts.values())
+    if not kept:
         reasons = ", ".join(
             f"{count:,} {reason.replace('_', ' ')}"
             for reason, count in tally.dropped.items()
             if count
         )
         raise DataError(f"{source.path}: none of its {tally.rows:,} rows can be used ({reasons})")
-    absent = [name for name, count in class_counts(texts).items() if count == 0]
+    absent = [name for name, count in counts.items() if count == 0]
     if absent:
+        needed = "both classes" if len(counts) == 2 else f"all {len(counts)} classes"
         raise DataError(
-            f"{source.path} has no {absent[0]} texts among the {texts.height:,} that can be used; "
-            f"a model needs both classes. Check the labels of {source.where}."
+            f"{source.path} has no {absent[0]} texts among the {kept:,} that can be used; "
+            f"a model needs {needed}. Check the labels of {source.where}."
         )
 
 
-def _part(texts: pl.DataFrame, split: str) -> pl.DataFrame:
+def _write_splits(
+    parts: Iterable[pl.DataFrame], folder: Path, classes: Sequence[str], params: Params
+) -> dict[str, ClassCounts]:
+    """Write a file for each split; returns the number of its texts of each class."""
     import polars as pl
 
-    return texts.filter(pl.col("split") == split).select("text", "label", "digest")
+    counts: dict[str, ClassCounts] = {split: dict.fromkeys(classes, 0) for split in SPLITS}
+    with TemporaryDirectory(dir=folder) as temporary:
+        pieces = Path(temporary)
+        for number, texts in enumerate(parts):
+            assigned = texts.with_columns(assign_splits(texts["digest"], params.seed, params.split))
+            for split in SPLITS:
+                rows = assigned.filter(pl.col("split") == split).select("text", "label", "digest")
+                counts[split] = _added([counts[split], class_counts(rows, classes)])
+                # The fastest level makes texts a seventh larger.
+                rows.write_parquet(
+                    pieces / f"{split}-{number:06}.parquet",
+                    compression_level=1,
+                    row_group_size=_ROW_GROUP,
+                )
+        for split in SPLITS:
+            files = sorted(pieces.glob(f"{split}-*.parquet"))
+            if len(files) == 1:
+                files[0].rename(folder / f"{split}.parquet")
+            else:
+                pl.scan_parquet(files).sink_parquet(
+                    folder / f"{split}.parquet", compression_level=1, row_group_size=_ROW_GROUP
+                )
+    return counts
+
+
+def _added(counts: Iterable[ClassCounts]) -> ClassCounts:
+    total: ClassCounts = {}
+    for each in counts:
+        for name, count in each.items():
+            total[name] = total.get(name, 0) + count
+    return total
 
 
 def _warnings(name: str, counts: dict[str, ClassCounts]) -> list[str]:

@@ -1,14 +1,14 @@
-"""What preparing writes down about its input and output, so that others can tell if it holds."""
+"""Reports of preparing: input and output, so that later commands can check that they still hold."""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import msgspec
 
-from pipelines.params import Dataset, Split
+from pipelines.config.params import Dataset, Split
 
 if TYPE_CHECKING:
     import polars as pl
@@ -17,7 +17,7 @@ REPORT: Final = "report.json"
 
 Origin = Literal["raw", "sample"]
 ClassCounts = dict[str, int]
-"""Number of texts by class name, ``negative`` and ``positive``."""
+"""Number of texts by class name."""
 
 
 class DatasetReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +28,8 @@ class DatasetReport(msgspec.Struct, frozen=True, kw_only=True):
     """`sample`: these are the synthetic texts that come with the project, not real data."""
     path: str
     """Below ``paths.raw`` or ``paths.sample``."""
+    found: str = ""
+    """Format of the file: kind, separator, encoding, header, columns."""
     size: int
     """Bytes of the raw file."""
     sha256: str
@@ -39,7 +41,7 @@ class DatasetReport(msgspec.Struct, frozen=True, kw_only=True):
     dropped: dict[str, int]
     """Rows left out, by reason; `cleaning.Tally` explains them."""
     conflicting: int
-    """Distinct texts that are labelled both ways."""
+    """Distinct texts that have several labels."""
     kept: int
     splits: dict[str, ClassCounts]
     warnings: list[str] = []
@@ -70,14 +72,7 @@ def read_report(folder: Path, kind: type[R]) -> R | None:
         return None
 
 
-def fingerprint(path: Path) -> tuple[int, str]:
-    """Size in bytes and hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return file.tell(), sha256
-
-
-def class_counts(texts: pl.DataFrame) -> ClassCounts:
-    """Number of texts of each class, by the column ``label``."""
-    positive = int(texts["label"].sum())
-    return {"negative": texts.height - positive, "positive": positive}
+def class_counts(texts: pl.DataFrame, classes: Sequence[str]) -> ClassCounts:
+    """Number of texts of each class, whose numbers are in the column ``label``."""
+    counts = dict(texts["label"].value_counts(name="n").iter_rows())
+    return {name: counts.get(number, 0) for number, name in enumerate(classes)}

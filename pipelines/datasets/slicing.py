@@ -1,7 +1,7 @@
 """Slices of the test splits, to see for which kind of text a model is good.
 
 ============== ===================================================================================
-balanced       as many negative as positive texts of each data set, chosen by hash
+balanced       as many texts of each class of each data set, chosen by hash
 short, long    the quarter of each data set with the fewest, the most words
 common_words,  the quarter of each data set whose words are the most, the least usual in its
 rare_words     train split: by the mean, over the distinct words of a text, of the logarithm of
@@ -9,32 +9,35 @@ rare_words     train split: by the mean, over the distinct words of a text, of t
 <data set>     all of one data set
 ============== ===================================================================================
 
-Quarters are cut within each data set: cut across all of them, `short` would mostly tell tweets
+Quarters are cut within each data set: cut across all of them, `short` would mostly separate tweets
 from reviews. A word is a run of letters, digits and underscores, in lower case.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pipelines.datasets.reports import SliceReport, class_counts, fingerprint, write_report
+from pipelines.datasets.labels import recoded
+from pipelines.datasets.reports import SliceReport, class_counts, write_report
 from pipelines.datasets.splitting import mix_with_seed
-from pipelines.datasets.writing import replaced_folder
 from pipelines.errors import DataError
+from pipelines.files import fingerprint, replaced_folder
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from pipelines.params import Params
-    from pipelines.settings import Settings
+    from pipelines.config.params import Params
+    from pipelines.config.settings import Settings
 
 QUARTERS: Final = ("short", "long", "common_words", "rare_words")
 RESERVED: Final = frozenset({"slices", "balanced", *QUARTERS})
 """Names that a data set cannot have."""
 
 _COUNTED_TEXTS: Final = 50_000
-"""Train texts in which words are counted: enough to tell the usual from the unusual."""
+"""Train texts in which words are counted: enough to know the common ones. They are in the order of
+their hash: the first ones are as good as any."""
 _BATCH_TEXTS: Final = 10_000
 
 
@@ -42,7 +45,8 @@ def prepare_slices(settings: Settings, params: Params) -> SliceReport:
     """Cut the slices from the prepared test splits of all declared data sets.
 
     They are written to ``paths.slices``, one Parquet file each, with the columns
-    ``text``, ``label`` and ``dataset``. A slice without texts is not written.
+    ``text``, ``label`` (the number of the class in its data set) and ``dataset``. A slice without
+    texts is not written.
 
     Raises
     ------
@@ -57,16 +61,22 @@ def prepare_slices(settings: Settings, params: Params) -> SliceReport:
     hashes = {}
     for name in params.datasets:
         folder = settings.paths.prepared / name
-        train, test = _read(folder, "train"), _read(folder, "test")
+        train, test = _read(folder, "train", _COUNTED_TEXTS), _read(folder, "test")
         hashes[name] = fingerprint(folder / "test.parquet")[1]
         test = test.with_columns(pl.lit(name).alias("dataset"))
         parts[name] = [test]
-        for slice_name, rows in _cut(train, test, params.seed).items():
+        classes = params.datasets[name].classes
+        for slice_name, rows in _cut(train, test, params.seed, classes).items():
             parts[slice_name].append(rows)
     slices = {name: pl.concat(rows).sort("dataset", "digest") for name, rows in parts.items()}
     slices = {name: rows for name, rows in slices.items() if not rows.is_empty()}
+    names, classes = list(params.datasets), params.class_names()
     report = SliceReport(
-        test_splits=hashes, slices={name: class_counts(rows) for name, rows in slices.items()}
+        test_splits=hashes,
+        slices={
+            name: class_counts(recoded(rows, params, names), classes)
+            for name, rows in slices.items()
+        },
     )
     with replaced_folder(settings.paths.slices) as folder:
         for name, rows in slices.items():
@@ -75,26 +85,32 @@ def prepare_slices(settings: Settings, params: Params) -> SliceReport:
     return report
 
 
-def _read(folder: Path, split: str) -> pl.DataFrame:
+def _read(folder: Path, split: str, rows: int | None = None) -> pl.DataFrame:
     import polars as pl
 
     path = folder / f"{split}.parquet"
     if not path.is_file():
         raise DataError(f"{path}: there is no such file. Run: olens preprocess {folder.name}")
-    return pl.read_parquet(path)
+    return pl.read_parquet(path, n_rows=rows)
 
 
-def _cut(train: pl.DataFrame, test: pl.DataFrame, seed: int) -> dict[str, pl.DataFrame]:
+def _cut(
+    train: pl.DataFrame, test: pl.DataFrame, seed: int, classes: Sequence[str]
+) -> dict[str, pl.DataFrame]:
     """The slices of one data set."""
     import polars as pl
 
     chance = pl.Series("chance", mix_with_seed(test["digest"].to_numpy(), seed + 1))
-    measured = test.with_columns(
-        chance,
-        _words(pl.col("text")).list.len().alias("words"),
-        _commonness(test["text"], _document_frequency(train["text"])),
-    )
-    smallest_class = min(class_counts(test).values())
+    frequency = _document_frequency(train["text"])
+    # Some texts at a time: their words take many times the memory of the texts.
+    parts = [test.slice(start, _BATCH_TEXTS) for start in _starts(test.height)]
+    measured = pl.concat(
+        part.with_columns(
+            _words(pl.col("text")).list.len().alias("words"), _commonness(part["text"], frequency)
+        )
+        for part in parts
+    ).with_columns(chance)
+    smallest_class = min(class_counts(test, classes).values())
     quarter = test.height // 4
     balanced = measured.filter(
         pl.col("chance").rank("ordinal").over("label") <= smallest_class,
@@ -109,6 +125,10 @@ def _cut(train: pl.DataFrame, test: pl.DataFrame, seed: int) -> dict[str, pl.Dat
         "common_words": by_commonness.tail(quarter),
     }
     return {name: rows.select(test.columns) for name, rows in cut.items()}
+
+
+def _starts(n_texts: int) -> range:
+    return range(0, max(n_texts, 1), _BATCH_TEXTS)
 
 
 def _words(text: pl.Expr) -> pl.Expr:
@@ -132,12 +152,11 @@ def _document_frequency(texts: pl.Series) -> pl.DataFrame:
     """``word`` and the number of texts (``documents``) that have it."""
     import polars as pl
 
-    counted = texts.head(_COUNTED_TEXTS)  # The rows are in the order of their hash: at random.
     counts = [
-        _occurrences(counted.slice(start, _BATCH_TEXTS))
+        _occurrences(texts.slice(start, _BATCH_TEXTS))
         .group_by("word")
         .agg(pl.col("index").n_unique().alias("documents"))
-        for start in range(0, max(len(counted), 1), _BATCH_TEXTS)
+        for start in _starts(len(texts))
     ]
     return pl.concat(counts).group_by("word").agg(pl.col("documents").sum())
 

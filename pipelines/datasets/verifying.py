@@ -9,28 +9,23 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pipelines.datasets.cleaning import Progress, Tally, clean
-from pipelines.datasets.encodings import (
-    bad_bytes,
-    encoding_error,
-    repairs_encoding,
-    starts_with_bom,
-)
 from pipelines.datasets.preparing import check_usable
-from pipelines.datasets.reading import check_columns
+from pipelines.datasets.reading import open_source
 from pipelines.datasets.reports import class_counts
-from pipelines.datasets.sources import Source, check_file, check_names, find_source
+from pipelines.datasets.sources import Source, check_names, find_source
 from pipelines.errors import DataError
 
 if TYPE_CHECKING:
-    from pipelines.params import Params
-    from pipelines.settings import Settings
+    from pipelines.config.params import Params
+    from pipelines.config.settings import Settings
 
 _COUNTED: Final = {
+    "malformed": ("rows that cannot be read", "left out"),
     "blank_label": ("rows with a blank label", "left out"),
     "dropped_label": ("rows with a label under drop", "left out"),
     "blank_text": ("rows without text", "left out"),
     "duplicate": ("rows that repeat a text", "left out: a text is kept once"),
-    "conflicting": ("texts with both labels", "the label of the majority is kept"),
+    "conflicting": ("texts with {several} labels", "the label of the majority is kept"),
     "tie": ("rows of texts without a majority", "left out"),
 }
 
@@ -47,12 +42,14 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found in the file of one data set."""
+    """The findings about the file of one data set."""
 
     dataset: str
     path: str
     usable: bool
     """Whether `olens preprocess` takes it as it is."""
+    found: str = ""
+    """Format of the file: kind, separator, encoding, header, columns."""
     columns: list[str] = []
     rows: int = 0
     kept: int = 0
@@ -102,23 +99,26 @@ def verify(
 def verify_file(source: Source, on_progress: Progress | None = None) -> Verification:
     """Look through one file."""
     findings: list[Finding] = []
-    columns: list[str] = []
+    found, columns = "", list[str]()
     tally, classes = Tally(), {}
     try:
-        check_file(source)
-        findings, readable = _encoding(source)
-        columns = check_columns(readable)
-        texts, tally, unknown = clean(readable, on_progress)
-        classes = class_counts(texts)
-        findings += _counted(tally)
-        findings += _stopping(partial(unknown.check, readable), tally.unknown_label)
-        findings += _stopping(partial(check_usable, readable, texts, tally))
+        table = open_source(source)
+        columns = table.columns
+        texts, tally, unknown = clean(source, on_progress, table)
+        found = table.describe()
+        classes = class_counts(texts, source.declaration.classes)
+        findings += [Finding(message, None, "as it says") for message in table.messages()]
+        findings += _counted(tally, len(source.declaration.classes))
+        check_labels = partial(unknown.check, source, table.unit)
+        findings += _stopping(check_labels, tally.unknown_label)
+        findings += _stopping(partial(check_usable, source, classes, tally))
     except DataError as error:
         findings.append(Finding(str(error), None, "stops with this error", stops=True))
     return Verification(
         dataset=source.name,
         path=str(source.path),
         usable=not any(finding.stops for finding in findings),
+        found=found,
         columns=columns,
         rows=tally.rows,
         kept=tally.kept,
@@ -127,28 +127,10 @@ def verify_file(source: Source, on_progress: Progress | None = None) -> Verifica
     )
 
 
-def _encoding(source: Source) -> tuple[list[Finding], Source]:
-    """Findings about the bytes of the file, and a declaration with which it can be read anyway."""
-    findings = []
-    if starts_with_bom(source.path):
-        findings.append(Finding("byte order mark at the beginning", 1, "skipped"))
-    bad = bad_bytes(source)
-    first = next(bad, None)
-    if first is None:
-        return findings, source
-    count = 1 + sum(1 for _ in bad)
-    if repairs_encoding(source.declaration):
-        findings.append(Finding("places that are not UTF-8", count, "replaced by U+FFFD"))
-        return findings, source
-    error = encoding_error(source, first)
-    findings.append(Finding(str(error), count, "stops with this error", stops=True))
-    repaired = msgspec.structs.replace(source.declaration, encoding="utf-8-replace")
-    return findings, msgspec.structs.replace(source, declaration=repaired)
-
-
-def _counted(tally: Tally) -> list[Finding]:
+def _counted(tally: Tally, n_classes: int) -> list[Finding]:
+    several = "both" if n_classes == 2 else "several"
     return [
-        Finding(what, count, then)
+        Finding(what.format(several=several), count, then)
         for reason, (what, then) in _COUNTED.items()
         if (count := getattr(tally, reason))
     ]

@@ -1,4 +1,4 @@
-"""What each n-gram and each token adds to the margin of a linear model, exactly."""
+"""Exact contributions of n-grams and tokens to the margin of a linear model."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipelines.inference.terms import term_value
+from pipelines.text.character_ngrams import hash_spellings
 from pipelines.text.ngrams import (
     cleared_table,
     extend_ngram,
@@ -19,7 +20,6 @@ from pipelines.text.ngrams import (
     negated_word,
     still_negated,
 )
-from pipelines.text.spellings import hash_spellings
 
 
 class Contributions(NamedTuple):
@@ -49,10 +49,11 @@ def fold_contributions(
     tokens: NDArray[np.uint64],
     text: NDArray[np.uint8],
     kinds: NDArray[np.uint8],
-    lower: NDArray[np.uint32],
+    folded: NDArray[np.uint32],
     ngram_max: int,
     char_max: int,
     bits: int,
+    language: int,
     terms: int,
     bias: float,
     weights: NDArray[np.float32],
@@ -67,8 +68,8 @@ def fold_contributions(
     table = cleared_table(np.empty(1024, dtype=np.int32), entries)
     buckets = np.empty(entries, dtype=np.int32)
     counts = np.empty(entries, dtype=np.float32)
-    used = fold_ngrams(tokens, n, ngram_max, bits, table, buckets, counts)
-    hashes, owners = hash_spellings(text, text.size, n, char_max, kinds, lower)
+    used = fold_ngrams(tokens, n, ngram_max, bits, language, table, buckets, counts)
+    hashes, owners = hash_spellings(text, text.size, n, char_max, kinds, folded)
     used = fold_spellings(hashes, bits, table, buckets, counts, used)
 
     parts = np.empty(used, dtype=np.float64)
@@ -100,7 +101,7 @@ def fold_contributions(
             for token in range(i, j + 1):
                 by_token[token] += part / (size + 1)
         before = negated
-        negated = still_negated(before, tokens[i])
+        negated = still_negated(before, tokens[i], language)
         if before and negated:
             bucket = np.int32(negated_word(tokens[i]) >> shift)
             part = parts[table[find_slot(bucket, table, buckets)]]

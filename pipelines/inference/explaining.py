@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Sequence
 from typing import Final, Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.inference.contributions import Contributions
-from pipelines.inference.explanation import Explanation, Phrase, Sentence, Term, Word
+from pipelines.inference.evidence import Judgement
+from pipelines.inference.explanation import (
+    Explanation,
+    PerClass,
+    Phrase,
+    Poles,
+    Sentence,
+    Term,
+    Word,
+)
 from pipelines.inference.scorer import Scorer
-from pipelines.inference.verdicts import POSITIVE, labels_of
 from pipelines.text.offsets import LocatedTokens, locate_tokens
-from pipelines.text.sentences import Sentences, split_sentences
+from pipelines.text.sentences import split_sentences
 
 TOP: Final = 10
 """Words for, words against and phrases that are listed."""
@@ -23,10 +30,12 @@ TOP: Final = 10
 _NEGLIGIBLE: Final = 0.01
 """Share of the strongest contribution below which none is listed."""
 
-STRENGTHS: Final = 3
-"""How many shades there are on either side of none."""
-_FAINT: Final = 0.1
-"""Share of the strongest contribution below which a word has no shade."""
+SHADES: Final = (0.1, 0.4, 1.2)
+"""Changes of the log odds of the answer from which a word has shade 1, 2 or 3.
+
+The scale is fixed, so that a shade means the same in all texts: from even odds, these are 2.5, 10
+and 27 points of probability.
+"""
 
 MAX_OCCLUSIONS: Final = 300
 """Variants of a text that are scored to explain it by occlusion."""
@@ -34,6 +43,9 @@ _FEWEST_OCCLUSIONS: Final = 16
 _MAX_OCCLUDED_CHARACTERS: Final = 10_000_000
 """Characters of all variants together, as long as that leaves `_FEWEST_OCCLUSIONS`."""
 _BATCH_CHARACTERS: Final = 2_000_000
+
+_AT_ONCE: Final = 1_000
+"""Words that are made of arrays in one call; other threads of a server run in between."""
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -51,12 +63,18 @@ class AdditiveScorer(Scorer, Protocol):
         """The margin at which the probability is one half; None if there is no such margin."""
         ...
 
-    def contributions(self, tokens: LocatedTokens) -> Contributions:
-        """What each of the tokens of a text adds to its margin."""
+    @property
+    def slope(self) -> float:
+        """What the log odds of the second pole change by with the margin."""
         ...
 
-    def probabilities(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probabilities of `POSITIVE`, shape (n,)."""
+    @property
+    def poles(self) -> Poles:
+        """The two classes that what is taken from and added to the margin speaks for."""
+        ...
+
+    def contributions(self, tokens: LocatedTokens) -> Contributions:
+        """What each of the tokens of a text adds to its margin."""
         ...
 
 
@@ -65,26 +83,22 @@ def explain_linear(scorer: AdditiveScorer, text: str) -> Explanation:
     tokens = locate_tokens(text)
     margin, contributions, ngrams = scorer.contributions(tokens)
     printable = _printable(text)
-    words = _words(printable, tokens, contributions)
-    sentences, notes = _sentences(scorer, printable, words)
-    probability = float(scorer.probabilities(np.array([margin]))[0])
-    prediction = labels_of(np.array([probability]))[0]
-    top_for, top_against = _top_words(words, prediction)
-    return Explanation(
-        prediction=prediction,
-        confidence=max(probability, 1 - probability),
-        probability=probability,
+    words = _words(printable, tokens, contributions, scorer.slope * contributions)
+    verdict = _verdict(scorer, scorer.judge([text])[0], scorer.poles)
+    rising = verdict.prediction == verdict.poles[1]
+    top_for, top_against = _top_words(printable, tokens, contributions, rising)
+    return msgspec.structs.replace(
+        verdict,
         exact=True,
         unit="margin",
         margin=margin,
         bias=scorer.bias,
         threshold=scorer.threshold,
         words=words,
-        sentences=sentences,
+        sentences=_sentences(scorer, printable, tokens, contributions),
         phrases=_top_phrases(printable, tokens, ngrams),
         top_for=top_for,
         top_against=top_against,
-        notes=notes,
     )
 
 
@@ -94,39 +108,57 @@ def explain_by_occlusion(scorer: Scorer, text: str) -> Explanation:
     Of a long text, neighbouring words are left out together, so that at most `MAX_OCCLUSIONS`
     variants are scored. See `Scorer.explain`.
     """
-    labels, probabilities = scorer.predict([text])
-    probability = float(probabilities[0])
+    judged = scorer.judge([text])[0]
+    poles = Poles.of(scorer.classes, judged.each)
+    verdict = _verdict(scorer, judged, poles)
     tokens = locate_tokens(text)
-    contributions, together = _occlude(scorer, text, tokens, probability)
+    contributions, together = _occlude(scorer, text, tokens, verdict.probability, poles)
     printable = _printable(text)
-    words = _words(printable, tokens, contributions)
-    sentences, notes = _sentences(scorer, printable, words)
+    # Near one half, a change of the probability is a quarter of that of the log odds.
+    words = _words(printable, tokens, contributions, 4 * contributions)
+    notes = []
     if together > 1:
         notes.append(
             f"The text is long: its words were left out {together} at a time, and words that "
             "were left out together have equal shares of the difference."
         )
-    top_for, top_against = _top_words(words, labels[0])
-    return Explanation(
-        prediction=labels[0],
-        confidence=max(probability, 1 - probability),
-        probability=probability,
-        exact=False,
-        unit="probability",
-        margin=None,
-        bias=None,
-        threshold=None,
+    rising = verdict.prediction == verdict.poles[1]
+    top_for, top_against = _top_words(printable, tokens, contributions, rising)
+    return msgspec.structs.replace(
+        verdict,
         words=words,
-        sentences=sentences,
-        phrases=[],
+        sentences=_sentences(scorer, printable, tokens, contributions),
         top_for=top_for,
         top_against=top_against,
         notes=notes,
     )
 
 
+def _verdict(scorer: Scorer, judged: Judgement, poles: Poles) -> Explanation:
+    """An answer that is not yet explained."""
+    return Explanation(
+        prediction=judged.prediction,
+        confidence=judged.confidence,
+        probability=poles.share(judged.each),
+        known=judged.known,
+        evidence=judged.evidence,
+        exact=False,
+        unit="probability",
+        margin=None,
+        bias=None,
+        threshold=None,
+        words=[],
+        sentences=[],
+        phrases=[],
+        top_for=[],
+        top_against=[],
+        notes=[],
+        per_class=PerClass.of(scorer.classes, poles, judged.each),
+    )
+
+
 def _occlude(
-    scorer: Scorer, text: str, tokens: LocatedTokens, probability: float
+    scorer: Scorer, text: str, tokens: LocatedTokens, probability: float, poles: Poles
 ) -> tuple[NDArray[np.float64], int]:
     """Contribution of each of n tokens, shape (n,), and how many were left out together."""
     n = tokens.starts.size
@@ -147,86 +179,89 @@ def _occlude(
             for i in range(0, len(spans), batch)
         ]
     )
+    without = poles.shares(without)
     sizes = lasts - firsts + 1
     return np.repeat((probability - without) / sizes, sizes), together
 
 
-def _words(text: str, tokens: LocatedTokens, contributions: NDArray[np.float64]) -> list[Word]:
-    spans = zip(tokens.starts.tolist(), tokens.ends.tolist(), strict=True)
-    parts = zip(contributions.tolist(), _strengths(contributions).tolist(), strict=True)
-    return [
-        Word(start, end, text[start:end], contribution, strength)
-        for (start, end), (contribution, strength) in zip(spans, parts, strict=True)
-    ]
+def _words(
+    text: str,
+    tokens: LocatedTokens,
+    contributions: NDArray[np.float64],
+    log_odds: NDArray[np.float64],
+) -> list[Word]:
+    """The words; `log_odds` are their contributions in units that all models share."""
+    strengths = _strengths(log_odds)
+    words = []
+    for first in range(0, strengths.size, _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        columns = (tokens.starts, tokens.ends, contributions, strengths)
+        words += [
+            Word(start, end, text[start:end], contribution, strength)
+            for start, end, contribution, strength in zip(
+                *(column[part].tolist() for column in columns), strict=True
+            )
+        ]
+    return words
 
 
-def _strengths(contributions: NDArray[np.float64]) -> NDArray[np.int64]:
-    sizes = np.abs(contributions)
-    strongest = sizes.max(initial=0.0)
-    if strongest == 0:
-        return np.zeros(contributions.size, dtype=np.int64)
-    shares = sizes / strongest
-    shades = np.where(shares < _FAINT, 0, np.ceil(shares * STRENGTHS))
-    return (np.sign(contributions) * shades).astype(np.int64)
+def _strengths(log_odds: NDArray[np.float64]) -> NDArray[np.int64]:
+    shades = np.searchsorted(SHADES, np.abs(log_odds), side="right")
+    return (np.sign(log_odds) * shades).astype(np.int64)
 
 
 def _sentences(
-    scorer: Scorer, text: str, words: Sequence[Word]
-) -> tuple[list[Sentence], list[str]]:
-    """The sentences that have words, and a note if the text was too long to have all of them."""
-    split = split_sentences(text)
-    notes = []
-    if split.covered < len(text):
-        notes.append(
-            f"The text is long: only its first {split.covered:,} characters of "
-            f"{len(text):,} were divided into sentences."
-        )
-    spans, contributions = _shares(split, words)
-    if not spans:
-        return [], notes
-    texts = [text[start:end] for start, end in spans]
+    scorer: Scorer, text: str, tokens: LocatedTokens, contributions: NDArray[np.float64]
+) -> list[Sentence]:
+    """The sentences that have words, each with the sum of the contributions of its words."""
+    spans = split_sentences(text, scorer.language)
+    if not spans or not tokens.starts.size:
+        return []
+    firsts = np.array([start for start, _ in spans])
+    # A token belongs to the sentence in which it begins.
+    owners = np.maximum(np.searchsorted(firsts, tokens.starts, side="right") - 1, 0)
+    sums = np.bincount(owners, contributions, len(spans)).tolist()
+    kept = np.unique(owners).tolist()
+    worded = [spans[i] for i in kept]
+    texts = [text[start:end] for start, end in worded]
     labels, probabilities = scorer.predict(texts)
-    confidences = np.maximum(probabilities, 1 - probabilities).tolist()
+    confidences = scorer.classes.each(probabilities).max(axis=1).tolist()
     return [
-        Sentence(start, end, sentence, label, confidence, contribution)
-        for (start, end), sentence, label, confidence, contribution in zip(
-            spans, texts, labels, confidences, contributions, strict=True
+        Sentence(start, end, sentence, label, confidence, sums[i])
+        for i, (start, end), sentence, label, confidence in zip(
+            kept, worded, texts, labels, confidences, strict=True
         )
-    ], notes
-
-
-def _shares(split: Sentences, words: Sequence[Word]) -> tuple[list[tuple[int, int]], list[float]]:
-    """Sentences with words, and the sum of the contributions of the words that begin in each."""
-    sums = [0.0] * len(split.spans)
-    counts = [0] * len(split.spans)
-    at = -1
-    for word in words:
-        if word.start >= split.covered:
-            break
-        while at + 1 < len(split.spans) and split.spans[at + 1][0] <= word.start:
-            at += 1
-        sums[at] += word.contribution
-        counts[at] += 1
-    kept = [i for i, count in enumerate(counts) if count]
-    return [split.spans[i] for i in kept], [sums[i] for i in kept]
-
-
-def _top_words(words: Sequence[Word], prediction: str) -> tuple[list[Term], list[Term]]:
-    """The words for and against the prediction, strongest first."""
-    grouped: defaultdict[str, list[Word]] = defaultdict(list)
-    for word in words:
-        grouped[word.text.casefold()].append(word)
-    sign = 1 if prediction == POSITIVE else -1
-    terms = [
-        Term(group[0].text, len(group), sum(word.contribution for word in group))
-        for group in grouped.values()
     ]
-    least = _NEGLIGIBLE * max((abs(term.contribution) for term in terms), default=0.0)
-    terms = [term for term in terms if abs(term.contribution) > least]
-    terms.sort(key=lambda term: sign * term.contribution, reverse=True)
-    top_for = [term for term in terms[:TOP] if sign * term.contribution > 0]
-    top_against = [term for term in terms[: -TOP - 1 : -1] if sign * term.contribution < 0]
-    return top_for, top_against
+
+
+def _top_words(
+    text: str, tokens: LocatedTokens, contributions: NDArray[np.float64], rising: bool
+) -> tuple[list[Term], list[Term]]:
+    """The words for and against the prediction, strongest first; `rising` is what is above 0.
+
+    Tokens of one hash are one word: they differ in case at most, or in how often a letter stands.
+    """
+    sign = 1 if rising else -1
+    _, firsts, groups, counts = np.unique(
+        tokens.hashes, return_index=True, return_inverse=True, return_counts=True
+    )
+    sums = np.bincount(groups, contributions, firsts.size)
+    least = _NEGLIGIBLE * np.abs(sums).max(initial=0.0)
+
+    def strongest(side: int) -> list[Term]:
+        sided = side * sums
+        # Of equal ones, the word that comes first in the text.
+        order = np.lexsort((firsts, -sided))[:TOP]
+        return [
+            Term(
+                text[tokens.starts[firsts[i]] : tokens.ends[firsts[i]]],
+                int(counts[i]),
+                float(sums[i]),
+            )
+            for i in order[sided[order] > least].tolist()
+        ]
+
+    return strongest(sign), strongest(-sign)
 
 
 def _top_phrases(text: str, tokens: LocatedTokens, ngrams: NDArray[np.float64]) -> list[Phrase]:
@@ -235,7 +270,7 @@ def _top_phrases(text: str, tokens: LocatedTokens, ngrams: NDArray[np.float64]) 
     sizes[:, :1] = 0
     least = _NEGLIGIBLE * np.abs(ngrams).max(initial=0.0)
     phrases: dict[str, Phrase] = {}
-    # A phrase that is repeated has the same contribution each time: look at more than are wanted.
+    # A phrase that is repeated has the same contribution each time: take more than are wanted.
     for index in np.argsort(-sizes, axis=None, kind="stable")[: 20 * TOP].tolist():
         first, more = divmod(index, ngrams.shape[1])
         if sizes[first, more] <= least or len(phrases) == TOP:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Self
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.inference.evidence import Evidence
+from pipelines.labels import BINARY, Classes
 
 
 class Word(msgspec.Struct, frozen=True, gc=False):
@@ -17,10 +23,11 @@ class Word(msgspec.Struct, frozen=True, gc=False):
     text : str
         Those characters; lone surrogates, which JSON cannot carry, are U+FFFD.
     contribution : float
-        Above 0 it speaks for `POSITIVE`, below 0 for `NEGATIVE`; in units of
-        `Explanation.unit`. Everything about n-grams is folded onto their words.
+        Above 0 it speaks for `POSITIVE`, below 0 for `NEGATIVE`, or for `PerClass.high` and
+        `PerClass.low`; in units of `Explanation.unit`. Everything about n-grams is folded onto
+        their words.
     strength : int
-        The same as a shade, relative to the strongest word of the text: -3 to 3.
+        The same as a shade, -3 to 3, on the same scale for all texts and models.
     """
 
     start: int
@@ -82,6 +89,84 @@ class Sentence(msgspec.Struct, frozen=True, gc=False):
     contribution: float
 
 
+class Poles(NamedTuple):
+    """The numbers of the two classes that contributions below and above 0 speak for."""
+
+    low: int
+    high: int
+
+    @classmethod
+    def of(cls, classes: Classes, probabilities: Sequence[float]) -> Self:
+        """The prediction and the runner-up; see `PerClass`."""
+        if classes.two:
+            return cls(0, 1)
+        by_size = sorted(range(len(probabilities)), key=lambda k: -probabilities[k])
+        first, second = by_size[:2]
+        return cls(*sorted((first, second))) if classes.ordered else cls(second, first)
+
+    def share(self, probabilities: Sequence[float]) -> float:
+        """Probability of `high` if it is one of the two, from the probability of each class."""
+        if len(probabilities) == 2:
+            return probabilities[1]
+        low, high = probabilities[self.low], probabilities[self.high]
+        return high / (low + high) if low + high else 0.5
+
+    def shares(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The same for n texts, shape (n,), from probabilities as in `pipelines.labels`."""
+        if probabilities.ndim == 1:
+            return probabilities
+        return np.array([self.share(row) for row in probabilities.tolist()])
+
+
+class PerClass(msgspec.Struct, frozen=True, kw_only=True):
+    """What an explanation says of classes other than `NEGATIVE` and `POSITIVE`.
+
+    Of more than two, everything else in it is about the prediction and the runner-up: what
+    decides between these two.
+
+    Attributes
+    ----------
+    classes : list of str
+        In the order of all that follows.
+    ordered : bool
+        Whether that order means something.
+    low, high : str
+        The prediction and the runner-up: contributions above 0 speak for `high`, below 0 for
+        `low`. Of two or of ordered classes, `high` is the later one; of others, the prediction.
+    probabilities : list of float
+    margins, biases : list of float
+        The logits of more than two classes, and what they are without any words; only of linear
+        models.
+    words : list of list of float
+        What each word contributes to the margin of each of them: with `biases`, they add up to
+        `margins`.
+    """
+
+    classes: list[str]
+    ordered: bool
+    low: str
+    high: str
+    probabilities: list[float]
+    margins: list[float] = []
+    biases: list[float] = []
+    words: list[list[float]] = []
+
+    @classmethod
+    def of(
+        cls, classes: Classes, poles: Poles, probabilities: Sequence[float]
+    ) -> Self | msgspec.UnsetType:
+        """What is known without an explanation; nothing for `NEGATIVE` and `POSITIVE`."""
+        if classes.names == BINARY.names:
+            return msgspec.UNSET
+        return cls(
+            classes=list(classes.names),
+            ordered=classes.ordered,
+            low=classes.names[poles.low],
+            high=classes.names[poles.high],
+            probabilities=list(probabilities),
+        )
+
+
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """A model's answer to a text, and where it comes from.
 
@@ -90,9 +175,15 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     prediction : str
         `NEGATIVE` or `POSITIVE`.
     confidence : float
-        Probability of the prediction, 0.5 to 1.
+        Probability of the prediction; of two classes, 0.5 to 1.
     probability : float
-        Probability of `POSITIVE`.
+        Probability of `POSITIVE`; of more than two classes, of `PerClass.high` if it is that or
+        `PerClass.low`.
+    known : float or None
+        Share of the text's words that the model knows; None if that is not known.
+    evidence : str
+        ``none`` if there is not enough to go by, ``weak`` or ``clear``; see
+        `pipelines.inference.evidence`.
     exact : bool
         Whether the contributions of the words and `bias` add up to `margin`. Otherwise they are
         approximate: how the probability of `POSITIVE` falls when a word is left out.
@@ -110,11 +201,15 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         The words that speak most for and against `prediction`, strongest first.
     notes : list of str
         What a reader should know, such as limits that a long text has reached.
+    per_class : PerClass, optional
+        None of it for `NEGATIVE` and `POSITIVE`.
     """
 
     prediction: str
     confidence: float
     probability: float
+    known: float | None
+    evidence: Evidence
     exact: bool
     unit: Literal["margin", "probability"]
     margin: float | None
@@ -126,3 +221,11 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     top_for: list[Term]
     top_against: list[Term]
     notes: list[str]
+    per_class: PerClass | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def poles(self) -> tuple[str, str]:
+        """The classes that contributions below and above 0 speak for."""
+        if self.per_class is msgspec.UNSET:
+            return BINARY.names[0], BINARY.names[1]
+        return self.per_class.low, self.per_class.high

@@ -1,49 +1,27 @@
-"""The files of a logged model: which may be used at all, and how they are downloaded."""
+"""The files of a logged model: which of them may be used, and downloading them."""
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Final, Protocol
+from typing import Any, Final
 
-import msgspec
-
-from pipelines.errors import (
-    CorruptModelError,
-    ModelNotFoundError,
-    StorageError,
-    UnsafeModelError,
-)
-from pipelines.manifest import MANIFEST, Manifest
+from pipelines.errors import CorruptModelError, ModelNotFoundError, UnsafeModelError
+from pipelines.files import require_room
+from pipelines.registry.manifest import MANIFEST, Manifest, parse_manifest
+from pipelines.registry.transfer import ArtifactRepository, download_file
 
 MLMODEL: Final = "MLmodel"
 PICKLE_SUFFIXES: Final = frozenset({".pkl", ".pickle", ".joblib", ".cloudpickle", ".dill"})
-SMALL_FILE: Final = 10_000_000
-"""Bytes; MLmodel and the manifest are a few thousand."""
+SMALL_FILE: Final = 200_000
+"""Bytes that `MLmodel` or the manifest may have; ours have a few thousand."""
+_DEEPEST: Final = 20
+"""Levels that `MLmodel` may have; MLflow's own have six."""
+
+_AGAIN: Final = "Register it again"
 
 OnProgress = Callable[[int, int | None], None]
 """Called with the bytes that are there and the bytes that will be (None: not known yet)."""
-
-
-class ArtifactRepository(Protocol):
-    """What MLflow calls an artifact repository, as far as it is needed here."""
-
-    def _download_file(self, remote_file_path: str, local_path: str) -> None: ...
-    def delete_artifacts(self) -> None: ...
-
-
-def artifact_repository(uri: str, tracking_uri: str) -> ArtifactRepository:
-    """The artifact repository at `uri`; ``mlflow-artifacts:`` ones are asked of `tracking_uri`."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    repository: ArtifactRepository = get_artifact_repository(
-        uri, tracking_uri=tracking_uri, registry_uri=tracking_uri
-    )
-    return repository
 
 
 def download_model(
@@ -55,8 +33,9 @@ def download_model(
 ) -> None:
     """Download the files that a logged model's manifest lists, and the manifest.
 
-    What MLflow or anyone else put beside them stays where it is. Nothing is loaded. The content
-    of the files is not checked here (`pipelines.manifest.verify_manifest` does).
+    Other files beside them are not downloaded, and no file is loaded. A file that is larger than
+    the manifest says is given up at that size. The content of the files is not checked here
+    (`pipelines.registry.manifest.verify_manifest` does).
 
     Parameters
     ----------
@@ -69,7 +48,7 @@ def download_model(
     manifest_sha256 : str, optional
         SHA-256 that the manifest must have.
     on_progress : callable, optional
-        Called now and then, from another thread.
+        Called after each piece that has arrived.
 
     Raises
     ------
@@ -78,57 +57,98 @@ def download_model(
     ModelNotFoundError
         If it has no files.
     CorruptModelError
-        If the manifest is missing, is another one or lists impossible names.
+        If the manifest is missing, is another one or lists impossible names, or a file is missing
+        or larger than it should be.
     StorageError
         If the disk has too little room.
     """
-    _download_description(repository, folder, label)
-    refuse_pickle(folder / MLMODEL, label)
-    manifest = _download_manifest(repository, folder, label, manifest_sha256)
-    _refuse_names(manifest, label)
-    total = sum(entry.size for entry in manifest.files.values())
-    _require_room(folder, total, label)
-    done = 0
-    for name, entry in manifest.files.items():
-        target = folder / name
-        if name != MLMODEL:
+    try:
+        manifest = _download_description(repository, folder, label, manifest_sha256)
+        total = sum(entry.size for entry in manifest.files.values())
+        require_room(folder, total, label)
+        done = 0
+        for name, entry in manifest.files.items():
+            target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _watched(target, done, total, on_progress):
-                _download(repository, name, target, label)
-        done += entry.size
-        if on_progress is not None:
-            on_progress(done, total)
+
+            def report(size: int, before: int = done) -> None:
+                if on_progress is not None:
+                    on_progress(before + size, total)
+
+            if name != MLMODEL and not download_file(repository, name, target, entry.size, report):
+                raise CorruptModelError(f"the file {name} is missing")
+            done += entry.size
+            report(0, done)
+    except CorruptModelError as error:
+        raise CorruptModelError(f"{label}: {error}. {_AGAIN}") from None
 
 
-def refuse_pickle(mlmodel: Path, label: str) -> None:
+def _download_description(
+    repository: ArtifactRepository, folder: Path, label: str, manifest_sha256: str | None
+) -> Manifest:
+    """Download and check `MLmodel` and the manifest, which say what the other files are."""
+    if not download_file(repository, MLMODEL, folder / MLMODEL, SMALL_FILE):
+        raise ModelNotFoundError(f"{label} has no files: {MLMODEL} is not there. {_AGAIN}")
+    refuse_pickle((folder / MLMODEL).read_bytes(), label)
+    if not download_file(repository, MANIFEST, folder / MANIFEST, SMALL_FILE):
+        raise CorruptModelError(
+            f"it has no {MANIFEST}, so it was not logged by OpinionLens (olens train --log-model) "
+            "and its files cannot be checked"
+        )
+    manifest = parse_manifest((folder / MANIFEST).read_bytes(), manifest_sha256)
+    _refuse_names(manifest, label)
+    return manifest
+
+
+def refuse_pickle(mlmodel: bytes, label: str) -> None:
     """Refuse a model unless its ``MLmodel`` says that it is a scikit-learn one saved with skops.
 
     Raises
     ------
     UnsafeModelError
         Saying how to convert it.
+    CorruptModelError
+        If ``MLmodel`` is not what MLflow writes.
     """
-    import yaml
-
     try:
-        described = yaml.safe_load(mlmodel.read_bytes())
-        flavors = described["flavors"]
-        names = " ".join(map(str, _leaves(flavors)))
-        sklearn = flavors.get("sklearn") or {}
-        format_ = sklearn.get("serialization_format")
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
-        raise CorruptModelError(f"{label}: {MLMODEL} is not the description of a model") from None
+        flavors = _read_yaml(mlmodel)["flavors"]
+        names = " ".join(_leaves(flavors))
+        format_ = (flavors.get("sklearn") or {}).get("serialization_format")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CorruptModelError(f"{MLMODEL} is not the description of a model") from None
     pickled = any(PurePosixPath(word).suffix in PICKLE_SUFFIXES for word in names.split())
     if format_ != "skops" or pickled:
         raise UnsafeModelError(
-            f"{label} is not a skops model ({format_ or 'no scikit-learn one'}), and loading it "
-            "could execute code from the file. Log it again where it was trained, as OpinionLens "
-            "does (olens train --log-model), or with mlflow.sklearn.log_model("
+            f"{label} is not a skops model ({str(format_ or 'no scikit-learn one')[:40]}), and "
+            "loading it could execute code from the file. Log it again where it was trained, as "
+            "OpinionLens does (olens train --log-model), or with mlflow.sklearn.log_model("
             "..., serialization_format='skops')"
         )
 
 
-def _leaves(value: object) -> Iterator[object]:
+def _read_yaml(content: bytes) -> Any:
+    """The YAML document `content` with every scalar as text; a `ValueError` if it is too much.
+
+    An alias repeats what its anchor names, so a few hundred bytes could stand for gigabytes; MLflow
+    writes none.
+    """
+    import yaml
+
+    # The base loader builds strings, lists and dictionaries only.
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+    depth = 0
+    try:
+        for event in yaml.parse(content, Loader=loader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent) or depth > _DEEPEST:
+                raise ValueError("an alias, or too many levels")
+        return yaml.load(content, Loader=loader)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+
+
+def _leaves(value: object) -> Iterator[str]:
     if isinstance(value, dict):
         for item in value.values():
             yield from _leaves(item)
@@ -136,113 +156,20 @@ def _leaves(value: object) -> Iterator[object]:
         for item in value:
             yield from _leaves(item)
     else:
-        yield value
-
-
-def _download_description(repository: ArtifactRepository, folder: Path, label: str) -> None:
-    if not _download_small(repository, MLMODEL, folder / MLMODEL):
-        raise ModelNotFoundError(f"{label} has no files: {MLMODEL} is not there. Register it again")
-
-
-def _download_manifest(
-    repository: ArtifactRepository, folder: Path, label: str, sha256: str | None
-) -> Manifest:
-    path = folder / MANIFEST
-    if not _download_small(repository, MANIFEST, path):
-        raise CorruptModelError(
-            f"{label} has no {MANIFEST}: it was not logged by OpinionLens "
-            "(olens train --log-model), so its files cannot be checked"
-        )
-    encoded = path.read_bytes()
-    if sha256 is not None and hashlib.sha256(encoded).hexdigest() != sha256:
-        raise CorruptModelError(
-            f"{label}: {MANIFEST} is not the one that was registered. Register it again"
-        )
-    try:
-        return msgspec.json.decode(encoded, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise CorruptModelError(f"{label}: {MANIFEST} is damaged: {error}") from None
+        yield str(value)
 
 
 def _refuse_names(manifest: Manifest, label: str) -> None:
     """Refuse names that would leave the folder, and files that only a pickle model has."""
     for name in manifest.files:
         path = PurePosixPath(name)
-        plain = path.as_posix() == name and "\\" not in name and "\0" not in name
+        plain = path.as_posix() == name and "\\" not in name and name.isprintable()
         if not plain or path.is_absolute() or ".." in path.parts or name in {"", ".", MANIFEST}:
-            raise CorruptModelError(f"{label}: {MANIFEST} lists the impossible name {name!r}")
+            raise CorruptModelError(f"{MANIFEST} lists the impossible name {name[:200]!r}")
         if path.suffix in PICKLE_SUFFIXES:
             raise UnsafeModelError(
-                f"{label} contains the pickle {name}, and loading it could execute code. Log the "
-                "model again without it (olens train --log-model)"
+                f"{label} contains the pickle {name[:200]}, and loading it could execute code. Log "
+                "the model again without it (olens train --log-model)"
             )
     if MLMODEL not in manifest.files:
-        raise CorruptModelError(f"{label}: {MANIFEST} does not list {MLMODEL}")
-
-
-def _require_room(folder: Path, needed: int, label: str) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise StorageError(
-            f"The disk of {folder.parent} is full: {label} needs {needed / 1e6:,.1f} MB, and "
-            f"{free / 1e6:,.1f} MB are free. Make room, or set paths.models to a folder of "
-            "another disk"
-        )
-
-
-def _download_small(repository: ArtifactRepository, name: str, target: Path) -> bool:
-    """Download one of the files that describe a model; False if there is none."""
-    if not _try_download(repository, name, target):
-        return False
-    if target.stat().st_size > SMALL_FILE:
-        raise CorruptModelError(f"{name} has {target.stat().st_size:,} bytes: it is not ours")
-    return True
-
-
-def _download(repository: ArtifactRepository, name: str, target: Path, label: str) -> None:
-    if not _try_download(repository, name, target):
-        raise CorruptModelError(f"{label}: the file {name} is missing. Register it again")
-
-
-def _try_download(repository: ArtifactRepository, name: str, target: Path) -> bool:
-    """Download a file that may be missing, which every repository says in its own way."""
-    from mlflow.exceptions import MlflowException
-    from requests import HTTPError
-
-    try:
-        # The method that each of MLflow's repositories has to define. The public one around it
-        # lists folders first and turns every error, a full disk as well, into one text.
-        repository._download_file(name, str(target))
-    except FileNotFoundError:
-        return False
-    except HTTPError as error:
-        if error.response is not None and error.response.status_code == 404:
-            return False
-        raise
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
-        raise
-    return True
-
-
-@contextmanager
-def _watched(path: Path, before: int, total: int, on_progress: OnProgress | None) -> Iterator[None]:
-    """Report the growth of the file that is being downloaded."""
-    if on_progress is None:
-        yield
-        return
-    ended = threading.Event()
-
-    def report() -> None:
-        while not ended.wait(0.2):
-            if path.exists():
-                on_progress(min(before + path.stat().st_size, total), total)
-
-    thread = threading.Thread(target=report, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+        raise CorruptModelError(f"{MANIFEST} does not list {MLMODEL}")

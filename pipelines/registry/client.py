@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
@@ -11,10 +10,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from pipelines.connection import Credentials, Server
 from pipelines.errors import InputError, ModelNotFoundError, RegistryError
-from pipelines.manifest import MANIFEST, MANIFEST_TAG, verify_manifest
-from pipelines.registry.artifacts import OnProgress, artifact_repository, download_model
+from pipelines.files import fingerprint
+from pipelines.registry.artifacts import OnProgress, download_model
+from pipelines.registry.connection import Credentials, Server
+from pipelines.registry.manifest import MANIFEST, MANIFEST_TAG, verify_manifest
+from pipelines.registry.transfer import artifact_repository
 from pipelines.registry.versions import (
     METRICS_TAG,
     RegisteredModel,
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import RegisteredModel as Model
     from mlflow.store.entities.paged_list import PagedList
 
-    from pipelines.registry.tracking_store import LoggedModel
-    from pipelines.settings import MLflow
+    from pipelines.config.settings import MLflow
+    from pipelines.registry.logged_models import LoggedModel
 
 T = TypeVar("T")
 
@@ -136,7 +137,7 @@ class Registry:
     ) -> None:
         """Download the files of `version` into the empty `folder`; nothing is loaded.
 
-        `on_progress` gets the bytes so far and in total, from another thread. See
+        `on_progress` gets the bytes so far and in total. See
         `pipelines.registry.artifacts.download_model` for the errors.
         """
         label = f"Version {version.version} of {version.name}"
@@ -207,6 +208,21 @@ class Registry:
                 client.set_registered_model_alias(name, alias, made.version)
             undo.pop_all()
         return self.resolve(name, version=int(made.version))
+
+    def point(self, name: str, version: int, alias: str, tags: Mapping[str, str]) -> None:
+        """Point `alias` to a version of `name`, and tag the version.
+
+        Raises
+        ------
+        InputError
+            If the registry does not allow the alias.
+        """
+        _check_names(name, alias)
+        with self.server.answering():
+            client = self.server.client()
+            for key, value in tags.items():
+                client.set_model_version_tag(name, str(version), key, value)
+            client.set_registered_model_alias(name, alias, str(version))
 
     # Reading
 
@@ -301,7 +317,7 @@ class Registry:
         return str(found.experiment_id)
 
     def _artifact_location(self) -> str | None:
-        """Where a new experiment keeps files; a server decides that itself."""
+        """The place of files of a new experiment; a server decides that itself."""
         if self.server.is_http:
             return None
         if (file := self.server.database_file) is None:
@@ -317,7 +333,7 @@ class Registry:
 
 
 class _Source(NamedTuple):
-    """What a model version is made from."""
+    """The source of a model version."""
 
     uri: str
     model_id: str | None
@@ -357,7 +373,7 @@ def _listed(versions: list[RegisteredVersion]) -> str:
 
 
 def _digest(folder: Path) -> str:
-    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+    return fingerprint(folder / MANIFEST)[1]
 
 
 def _check_names(name: str, alias: str | None) -> None:

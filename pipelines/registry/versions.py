@@ -1,4 +1,4 @@
-"""What a registry says about its models, apart from MLflow's own classes."""
+"""Registered models and versions, independent of MLflow's classes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Final
 
 import msgspec
 
-from pipelines.manifest import MANIFEST_TAG
+from pipelines.registry.manifest import MANIFEST_TAG
 
 METRICS_TAG: Final = "olens.metrics"
 """Tag of model versions: the test metrics as a JSON object."""
+
+DATA_TAG: Final = "olens.datasets"
+"""Tag of model versions: names of the data sets whose test splits gave the metrics."""
 
 
 class RegisteredVersion(msgspec.Struct, frozen=True, kw_only=True):

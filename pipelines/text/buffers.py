@@ -70,7 +70,7 @@ def _from_arrow(array: pa.Array | pa.ChunkedArray) -> TextBuffer:
     value_type = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
     if len(array) and not _is_text(value_type):
         raise InputError(f"expected strings, got {array.type}")
-    # Before chunks are joined: together they may be more than 32-bit offsets can tell.
+    # Before chunks are joined: together they may exceed 32-bit offsets.
     array = array.cast(pa.large_string())
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()

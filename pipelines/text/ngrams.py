@@ -1,9 +1,11 @@
 """Hashed n-grams: texts -> for each the buckets of its word n-grams and how often they occur.
 
-With a `char_max`, the character n-grams of its words follow them (see `pipelines.text.spellings`).
+With a `char_max`, the character n-grams of its words follow them (see
+`pipelines.text.character_ngrams`).
 Beside its n-grams a text has its negated words: each token between a negator (``not``, ``n't``,
 ``never``, ...) and the next mark, ``but`` or ``only`` counts once more, as another word. So
-``best`` tells ``not at all the best`` from ``the best``, however far away the negator is.
+``not at all the best`` and ``the best`` differ in ``best``, however far away the negator is. Which
+words these are depends on the language (see `pipelines.text.languages`).
 """
 
 # Numba ships no types, so what a compiled function returns is Any to mypy.
@@ -19,10 +21,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipelines.datasets.normalise import mix, normalise_bytes
 from pipelines.text.buffers import TextBuffer
+from pipelines.text.character_ngrams import hash_spellings, most_spellings
 from pipelines.text.characters import character_tables
-from pipelines.text.spellings import hash_spellings, most_spellings
+from pipelines.text.composing import GROWTH
+from pipelines.text.languages import LANGUAGES, NUMBERS, Rules
+from pipelines.text.normalise import mix, normalise_bytes
 from pipelines.text.tokens import hash_tokens, word_hash
 
 _CHAIN: Final = np.uint64(0xD6E8FEB86659FD93)
@@ -30,28 +34,20 @@ _SPREAD: Final = 0x9E3779B1
 _SMALLEST_TABLE: Final = 1024
 
 _NEGATED: Final = np.uint64(0x5851F42D4C957F2D)
-# "n't" is a token "not"; many leave out the apostrophe.
-_NEGATORS: Final = [
-    word
-    for line in (
-        "not never no without cannot nothing nobody none nor neither hardly barely",
-        "dont cant wont didnt doesnt isnt wasnt arent couldnt wouldnt havent shouldnt",
-    )
-    for word in line.split()
-]
-# "not only", "not just" take nothing back.
-_ENDS_OF_NEGATION: Final = [*".,;:!?", "but", "only", "just"]
+_MARKS: Final = ".,;:!?"
+"""Each ends what is negated, in every language."""
 
 _SWITCH_BITS: Final = 8
 
 
-def _switches() -> tuple[np.uint64, NDArray[np.uint64], NDArray[np.bool_]]:
+def _switches(rules: Rules) -> tuple[np.uint64, NDArray[np.uint64], NDArray[np.bool_]]:
     """A hash table of the words that begin or end what is negated, without collisions.
 
     Returns the multiplier whose product's highest bits are a word's slot, the word of each slot (0
     is none), and whether it begins something. One look is much faster than comparing all words.
     """
-    words = [*_NEGATORS, *_ENDS_OF_NEGATION]
+    negators = rules.negators.split()
+    words = [*negators, *_MARKS, *rules.ends.split()]
     hashes = np.array([word_hash(word) for word in words])
     multiplier = _CHAIN
     while True:
@@ -62,17 +58,25 @@ def _switches() -> tuple[np.uint64, NDArray[np.uint64], NDArray[np.bool_]]:
     slot_words = np.zeros(1 << _SWITCH_BITS, dtype=np.uint64)
     slot_words[slots] = hashes
     begins = np.zeros(1 << _SWITCH_BITS, dtype=np.bool_)
-    begins[slots[: len(_NEGATORS)]] = True
+    begins[slots[: len(negators)]] = True
     return multiplier, slot_words, begins
 
 
-_MULTIPLIER, _SWITCHES, _BEGINS = _switches()
+# A row for each language, by its number.
+_MULTIPLIERS, _SWITCHES, _BEGINS = map(
+    np.array, zip(*map(_switches, LANGUAGES.values()), strict=True)
+)
 
 _TEXTS_PER_TASK: Final = 512
 
 
 def count_ngrams(
-    texts: TextBuffer, ngram_max: int, bits: int, char_max: int = 0, threads: int | None = None
+    texts: TextBuffer,
+    ngram_max: int,
+    bits: int,
+    char_max: int = 0,
+    threads: int | None = None,
+    language: str = "en",
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
     """Count the n-grams of texts.
 
@@ -87,6 +91,8 @@ def count_ngrams(
         Longest character n-gram; 0: none.
     threads : int, optional
         As many as there are processors by default; the result does not depend on it.
+    language : str
+        One of `pipelines.text.languages.LANGUAGES`.
 
     Returns
     -------
@@ -97,13 +103,13 @@ def count_ngrams(
         Text i has the entries ``offsets[i]`` to ``offsets[i + 1]``.
     """
     data, text_offsets = texts
-    tables = character_tables()
+    rest = (ngram_max, char_max, bits, NUMBERS[language], *character_tables())
     n = text_offsets.size - 1
     starts = range(0, n, _TEXTS_PER_TASK)
 
     def count(start: int) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
         stop = min(n, start + _TEXTS_PER_TASK)
-        return _count(data, text_offsets, start, stop, ngram_max, char_max, bits, *tables)
+        return _count(data, text_offsets, start, stop, *rest)
 
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         parts = list(pool.map(count, starts))
@@ -124,15 +130,12 @@ def _count(
     ngram_max: int,
     char_max: int,
     bits: int,
+    language: int,
     kinds: NDArray[np.uint8],
-    lower: NDArray[np.uint32],
+    folded: NDArray[np.uint32],
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
     """Count the n-grams of the texts `first` to `last`; returns buckets, counts, entries a text."""
-    longest = 0
-    for row in range(first, last):
-        longest = max(longest, offsets[row + 1] - offsets[row])
-    text = np.empty(longest, dtype=np.uint8)
-    tokens = np.empty(longest + 1, dtype=np.uint64)
+    text, tokens = room_for(offsets, first, last)
     table = np.empty(_SMALLEST_TABLE, dtype=np.int32)
     sizes = np.empty(last - first, dtype=np.int64)
     capacity = 1024 + (offsets[last] - offsets[first]) // 2
@@ -140,71 +143,31 @@ def _count(
     counts = np.empty(capacity, dtype=np.float32)
     used = 0
     for row in range(first, last):
-        n, length = tokenise(data, offsets[row], offsets[row + 1], text, tokens, kinds, lower)
+        n, length = tokenise(data, offsets[row], offsets[row + 1], text, tokens, kinds, folded)
         entries = most_entries(n, length, ngram_max, char_max)
         if used + entries > capacity:
             capacity = max(2 * capacity, used + entries)
             buckets = _enlarged(buckets, capacity, used)
             counts = _enlarged(counts, capacity, used)
         table = cleared_table(table, entries)
-        size = fold_ngrams(tokens, n, ngram_max, bits, table, buckets[used:], counts[used:])
-        if char_max > 0:
-            hashes, _ = hash_spellings(text, length, n, char_max, kinds, lower)
-            size = fold_spellings(hashes, bits, table, buckets[used:], counts[used:], size)
+        size = fold_terms(
+            text, length, tokens, n, ngram_max, char_max, bits, language, kinds, folded,
+            table, buckets[used:], counts[used:],
+        )  # fmt: skip
         sizes[row - first] = size
         used += size
     return buckets[:used].copy(), counts[:used].copy(), sizes
 
 
-def negated_buckets(texts: TextBuffer, bits: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The buckets of every token of texts, and of the same token as a negated word.
-
-    Parameters
-    ----------
-    texts : TextBuffer
-    bits : int
-        There are ``2 ** bits`` buckets.
-
-    Returns
-    -------
-    plain, negated : int32 arrays, shape (m,)
-        Each token once, in no order that means anything; a negated word need not occur.
-    """
-    tokens = _distinct_tokens(*texts, *character_tables())
-    return _negated_buckets(tokens, bits)
-
-
 @njit(cache=True, nogil=True)
-def _distinct_tokens(
-    data: NDArray[np.uint8],
-    offsets: NDArray[np.int64],
-    kinds: NDArray[np.uint8],
-    lower: NDArray[np.uint32],
-) -> NDArray[np.uint64]:
-    seen = set()
-    seen.add(np.uint64(0))  # for its type; no token has this hash
-    for row in range(offsets.size - 1):
-        size = offsets[row + 1] - offsets[row]
-        text = np.empty(size, dtype=np.uint8)
-        tokens = np.empty(size + 1, dtype=np.uint64)
-        n, _ = tokenise(data, offsets[row], offsets[row + 1], text, tokens, kinds, lower)
-        for i in range(n):
-            seen.add(tokens[i])
-    seen.discard(np.uint64(0))
-    return np.sort(np.array(list(seen)))
-
-
-@njit(cache=True, nogil=True)
-def _negated_buckets(
-    tokens: NDArray[np.uint64], bits: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    shift = np.uint64(64 - bits)
-    plain = np.empty(tokens.size, dtype=np.int32)
-    negated = np.empty(tokens.size, dtype=np.int32)
-    for i in range(tokens.size):
-        plain[i] = np.int32(extend_ngram(np.uint64(0), tokens[i]) >> shift)
-        negated[i] = np.int32(negated_word(tokens[i]) >> shift)
-    return plain, negated
+def room_for(
+    offsets: NDArray[np.int64], first: int, last: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
+    """Arrays in which `tokenise` can write any of the texts `first` to `last`."""
+    longest = 0
+    for row in range(first, last):
+        longest = max(longest, offsets[row + 1] - offsets[row])
+    return np.empty(GROWTH * longest, dtype=np.uint8), np.empty(longest + 1, dtype=np.uint64)
 
 
 @njit(cache=True, nogil=True)
@@ -215,18 +178,18 @@ def tokenise(
     text: NDArray[np.uint8],
     tokens: NDArray[np.uint64],
     kinds: NDArray[np.uint8],
-    lower: NDArray[np.uint32],
+    folded: NDArray[np.uint32],
 ) -> tuple[int, int]:
     """Normalise ``data[start:stop]`` into `text` and hash its tokens.
 
-    Returns how many there are, and how many bytes the normalised text has. `text` has room for
-    ``stop - start`` bytes, `tokens` for as many hashes.
+    `text` and `tokens` come from `room_for`. Returns how many tokens there are, and how many bytes
+    the normalised text has.
     """
     size = stop - start
     text[:size] = data[start:stop]
     nothing = np.empty(0, dtype=np.int64)
     size = normalise_bytes(text, 0, size, nothing, nothing)
-    return hash_tokens(text, size, tokens, kinds, lower), size
+    return hash_tokens(text, size, tokens, kinds, folded), size
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -249,11 +212,40 @@ def cleared_table(table: NDArray[np.int32], entries: int) -> NDArray[np.int32]:
 
 
 @njit(cache=True, nogil=True)
+def fold_terms(
+    text: NDArray[np.uint8],
+    size: int,
+    tokens: NDArray[np.uint64],
+    n: int,
+    ngram_max: int,
+    char_max: int,
+    bits: int,
+    language: int,
+    kinds: NDArray[np.uint8],
+    folded: NDArray[np.uint32],
+    table: NDArray[np.int32],
+    buckets: NDArray[np.int32],
+    counts: NDArray[np.float32],
+) -> int:
+    """Write the buckets of all terms of a text, each once, and their counts; returns how many.
+
+    `text`, `size`, `tokens` and `n` are as from `tokenise`; `table` comes from `cleared_table`;
+    `language` is one of `NUMBERS`.
+    """
+    used = fold_ngrams(tokens, n, ngram_max, bits, language, table, buckets, counts)
+    if char_max > 0:
+        hashes, _ = hash_spellings(text, size, n, char_max, kinds, folded)
+        used = fold_spellings(hashes, bits, table, buckets, counts, used)
+    return used
+
+
+@njit(cache=True, nogil=True)
 def fold_ngrams(
     tokens: NDArray[np.uint64],
     n: int,
     ngram_max: int,
     bits: int,
+    language: int,
     table: NDArray[np.int32],
     buckets: NDArray[np.int32],
     counts: NDArray[np.float32],
@@ -271,7 +263,7 @@ def fold_ngrams(
             chain = extend_ngram(chain, tokens[j])
             used = _add(np.int32(chain >> shift), table, buckets, counts, used)
         before = negated
-        negated = still_negated(before, tokens[i])
+        negated = still_negated(before, tokens[i], language)
         if before and negated:
             used = _add(np.int32(negated_word(tokens[i]) >> shift), table, buckets, counts, used)
     return used
@@ -313,13 +305,13 @@ def _add(
 
 
 @njit(cache=True, nogil=True, inline="always")
-def still_negated(negated: bool, token: np.uint64) -> bool:
+def still_negated(negated: bool, token: np.uint64, language: int) -> bool:
     """Whether what follows `token` is negated, if `token` itself is `negated`.
 
-    A token is a negated word if this is so before and after it.
+    A token is a negated word if this is so before and after it. `language` is one of `NUMBERS`.
     """
-    slot = (token * _MULTIPLIER) >> np.uint64(64 - _SWITCH_BITS)
-    return _BEGINS[slot] if _SWITCHES[slot] == token else negated
+    slot = (token * _MULTIPLIERS[language]) >> np.uint64(64 - _SWITCH_BITS)
+    return _BEGINS[language, slot] if _SWITCHES[language, slot] == token else negated
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -339,7 +331,7 @@ def extend_ngram(chain: np.uint64, token: np.uint64) -> np.uint64:
 
 @njit(cache=True, nogil=True, inline="always")
 def find_slot(bucket: int, table: NDArray[np.int32], buckets: NDArray[np.int32]) -> int:
-    """Where `table` points to the entry of `bucket`, or is free for it (-1)."""
+    """The slot of `table` that points to the entry of `bucket`, or is free for it (-1)."""
     room = table.size - 1
     slot = (np.int64(bucket) * _SPREAD) & room
     while table[slot] >= 0 and buckets[table[slot]] != bucket:

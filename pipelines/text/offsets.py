@@ -1,21 +1,17 @@
-"""Where tokens and normalised characters stand in the text as its writer typed it."""
+"""Offsets of tokens and normalised characters in the original text."""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipelines.datasets.normalise import normalise_bytes
 from pipelines.text.characters import character_tables
+from pipelines.text.composing import GROWTH
+from pipelines.text.normalise import normalise_bytes
 from pipelines.text.tokens import next_token
-
-# Part of no token, they shape the character before them: joiners, variation selectors, skin tones.
-_ATTACHED: Final = frozenset(
-    "\u200d" + "".join(map(chr, range(0xFE00, 0xFE10))) + "".join(map(chr, range(0x1F3FB, 0x1F400)))
-)
 
 
 class LocatedTokens(NamedTuple):
@@ -56,10 +52,7 @@ class LocatedText(NamedTuple):
 def locate_tokens(text: str) -> LocatedTokens:
     """Tokenise `text` as for scoring, and remember where the tokens stand in it."""
     data = _encoded(text)
-    hashes, starts, ends, normalised = _locate(data, *character_tables())
-    if not text.isascii():
-        ends = np.array([_attach(text, end) for end in ends.tolist()], dtype=np.int64)
-    return LocatedTokens(hashes, starts, ends, normalised)
+    return LocatedTokens(*_locate(data, *character_tables()))
 
 
 def normalise_located(text: str) -> LocatedText:
@@ -78,19 +71,14 @@ def _encoded(text: str) -> NDArray[np.uint8]:
     return np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
 
 
-def _attach(text: str, end: int) -> int:
-    while end < len(text) and text[end] in _ATTACHED:
-        end += 1
-    return end
-
-
 @njit(cache=True, nogil=True)
 def _normalise(
     data: NDArray[np.uint8],
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
     """Normalised copy of `data`, and the bytes of `data` that each byte stands for."""
-    text = data.copy()
-    first = np.arange(data.size)
+    text = np.empty(GROWTH * data.size, dtype=np.uint8)
+    text[: data.size] = data
+    first = np.arange(text.size)
     last = first + 1
     size = normalise_bytes(text, 0, data.size, first, last)
     return text[:size], first[:size], last[:size]
@@ -98,7 +86,7 @@ def _normalise(
 
 @njit(cache=True, nogil=True)
 def _locate(
-    data: NDArray[np.uint8], kinds: NDArray[np.uint8], lower: NDArray[np.uint32]
+    data: NDArray[np.uint8], kinds: NDArray[np.uint8], folded: NDArray[np.uint32]
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
     """The fields of `LocatedTokens` for the text in `data`."""
     text, first, last = _normalise(data)
@@ -109,7 +97,7 @@ def _locate(
     n = 0
     at = 0
     while at < size:
-        value, begin, at = next_token(text, at, size, kinds, lower)
+        value, begin, at = next_token(text, at, size, kinds, folded)
         if begin < size:
             hashes[n] = value
             starts[n] = first[begin]

@@ -2,21 +2,33 @@
 
 A token is
 
-- a word: letters, digits and their marks, lower-cased, a character three times or more in a row
-  counted twice (``soooo`` is ``soo``), with the apostrophes inside it (``it's``, also with ``’``);
+- a word: letters, digits and the marks on them, in lower case, full-width letters like ASCII ones,
+  a character three times or more in a row counted twice (``soooo`` is ``soo``), with the
+  apostrophes inside it (``it's``);
 - ``n't`` alone, or at the end of a word with no other apostrophe: the word ``not`` (``wasn't`` is
   ``was not``);
+- in scripts without spaces (Chinese, Japanese, Thai, Lao, Khmer, Myanmar ...), each letter or digit
+  with the marks on it;
 - ``!``, ``?`` and the sentence marks ``.``, ``,``, ``;``, ``:``, each run of one of them once;
+  those of other scripts (``。``, ``،``) and ``…`` count as them;
 - an emoticon: eyes ``: ; =``, perhaps a tear ``'`` and a nose ``- ^ o``, a mouth; or ``<3``. Tear
   and nose do not count, nor the kind of bracket of ``) ] }`` and ``( [ {``, nor the case of
   ``D P O S X``, nor which way ``/`` leans; ``|`` and ``*`` are mouths too. No letter, digit or
   ``_`` of ASCII follows ``<3`` or a letter, and no ``/`` follows a slash;
-- an emoji or another pictograph, each by itself, without skin tones and joiners;
+- an emoji or another pictograph, each by itself, without what follows to shape it: skin tones,
+  variation selectors, joiners, tags, marks, and after a joiner the signs of the sexes;
 - an address up to the next space, all alike: ``http://``, ``https://`` or ``www.`` and more;
 - an ``@handle`` of ASCII letters, digits and ``_``, all handles alike.
 
 Everything else separates. Where several begin, the first of: word or address, emoji, emoticon,
 sentence mark, handle. A token is represented by a 64-bit hash of its characters.
+
+Inside a word, characters that shape others or set the direction of writing are ignored. An
+apostrophe there is any of `APOSTROPHES`, also with backslashes before it, escaped (``\\u2019``), or
+garbled by a wrong decoding (``â€™``). Before the endings ``t``, ``s``, ``m``, ``d``, ``re``, ``ve``
+and ``ll`` it may also be up to three of `APOSTROPHES`, or what is left of a lost one (U+FFFD, the
+control codes 0x11, 0x12, 0x18 and 0x19). ``don;t`` and the like, with ``;``, ``,`` or ``?``, are
+words without an apostrophe (``dont``).
 """
 
 # Numba ships no types, so what a compiled function returns is Any to mypy.
@@ -30,9 +42,21 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipelines.text.characters import SYMBOL, TABLE_SIZE, WORD
+from pipelines.text.apostrophes import BEGINS_GARBLED, apostrophe_length, is_slip, size_of_t
+from pipelines.text.characters import (
+    CHARACTER,
+    IGNORED,
+    MARK,
+    PUNCTUATION,
+    SYMBOL,
+    WORD,
+    folded_code,
+    kind_at,
+    kind_of,
+)
+from pipelines.text.utf8 import decode
 
-TOKENS_VERSION: Final = 3
+TOKENS_VERSION: Final = 4
 """Counts up when this definition or that of n-grams changes: models of another one are refused."""
 
 HASH_START: Final = np.uint64(0xCBF29CE484222325)
@@ -40,8 +64,8 @@ HASH_FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
 """A hash of characters begins with the one; each is xored to it, then it is multiplied."""
 
 # Tokens that stand for a kind of thing are hashed as one character that Unicode will never have.
-_ADDRESS: Final = 0x110000
-_HANDLE: Final = 0x110001
+ADDRESS: Final = 0x110000
+HANDLE: Final = 0x110001
 _EMOTICON: Final = 0x110002
 
 _SPACE: Final = 0x20
@@ -51,8 +75,11 @@ _STOP: Final = 0x2E
 _QUESTION: Final = 0x3F
 _COLON: Final = 0x3A
 _APOSTROPHE: Final = 0x27
-_RIGHT_QUOTE: Final = 0x2019
+_JOINER: Final = 0x200D
+_FEMALE: Final = 0x2640
+_MALE: Final = 0x2642
 _N: Final = 0x6E
+_T: Final = 0x74
 
 
 def check_version(version: object) -> None:
@@ -79,8 +106,19 @@ def word_hash(word: str) -> np.uint64:
 
 
 _NOT: Final = word_hash("not")
+_NEGATED_VERBS: Final = np.array(
+    [
+        word_hash(verb)
+        for line in (
+            "do does did ca wo is was are were could would should have has had",
+            "ai must need",
+        )
+        for verb in line.split()
+    ]
+)
 
-# What nearly all characters of words are, without a look at the large tables: the lower case of
+
+# Nearly all characters of words, without reading the large tables: the lower case of
 # an ASCII letter or digit, 0 for every other byte.
 _ASCII_WORD: Final = np.array(
     [ord(chr(byte).lower()) if byte < 0x80 and chr(byte).isalnum() else 0 for byte in range(256)],
@@ -88,66 +126,26 @@ _ASCII_WORD: Final = np.array(
 )
 
 
+# What begins a token that is no word, or may stand for an apostrophe.
+_SPECIAL: Final = "':;=<!?.,@`\\\x11\x12\x18\x19"
+
 # The same with spaces for what separates words and begins no token; 0 is left for what may do
 # more than that.
 _STREAM: Final = np.array(
     [
-        _SPACE if code == 0 and byte < 0x80 and chr(byte) not in "':;=<!?.,@" else code
+        _SPACE if code == 0 and byte < 0x80 and chr(byte) not in _SPECIAL else code
         for byte, code in enumerate(_ASCII_WORD)
     ],
     dtype=np.uint8,
 )
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _decode(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int | np.int64, int]:
-    """Code point and length at `at`; a byte that is not UTF-8 is the code point -1."""
-    lead = np.int64(buffer[at])
-    if lead < 0x80:
-        return lead, 1
-    if lead < 0xC2:
-        return -1, 1
-    if lead < 0xE0:
-        if at + 1 >= stop or buffer[at + 1] & 0xC0 != 0x80:
-            return -1, 1
-        return (lead & 31) << 6 | np.int64(buffer[at + 1] & 63), 2
-    if lead < 0xF0:
-        if at + 2 >= stop or buffer[at + 1] & 0xC0 != 0x80 or buffer[at + 2] & 0xC0 != 0x80:
-            return -1, 1
-        code = (lead & 15) << 12 | np.int64(buffer[at + 1] & 63) << 6
-        return code | np.int64(buffer[at + 2] & 63), 3
-    if (
-        lead > 0xF4
-        or at + 3 >= stop
-        or buffer[at + 1] & 0xC0 != 0x80
-        or buffer[at + 2] & 0xC0 != 0x80
-        or buffer[at + 3] & 0xC0 != 0x80
-    ):
-        return -1, 1
-    code = (lead & 7) << 18 | np.int64(buffer[at + 1] & 63) << 12
-    return code | np.int64(buffer[at + 2] & 63) << 6 | np.int64(buffer[at + 3] & 63), 4
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _kind(code: int | np.int64, kinds: NDArray[np.uint8]) -> int | np.int64:
-    if code < 0:
-        return 0
-    if code < TABLE_SIZE:
-        return np.int64(kinds[code])
-    return WORD if code < 0x40000 else 0
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _is_letter(byte: int) -> bool:
-    return 97 <= (byte | 32) <= 122
-
-
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _is_name(byte: int) -> bool:
     return 97 <= (byte | 32) <= 122 or 48 <= byte <= 57 or byte == 95
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _single(code: int | np.int64) -> np.uint64:
     """Hash of a token of one character."""
     return (HASH_START ^ np.uint64(code)) * HASH_FACTOR
@@ -190,7 +188,7 @@ def _emoticon(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[np.uint64,
     return _single(_EMOTICON + 2 + shape * 2 + wink), i + 1 - at
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _address_follows(buffer: NDArray[np.uint8], start: int, at: int, stop: int) -> bool:
     """Whether the word ``buffer[start:at]`` begins an address."""
     size = at - start
@@ -217,13 +215,13 @@ def _address_follows(buffer: NDArray[np.uint8], start: int, at: int, stop: int) 
     )
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def next_token(
     buffer: NDArray[np.uint8],
     at: int,
     stop: int,
     kinds: NDArray[np.uint8],
-    lower: NDArray[np.uint32],
+    folded: NDArray[np.uint32],
 ) -> tuple[np.uint64, int, int]:
     """The next token of ``buffer[at:stop]``, normalised UTF-8.
 
@@ -243,12 +241,19 @@ def next_token(
         if _ASCII_WORD[byte] != 0:
             kind = WORD
         else:
-            code, size = _decode(buffer, i, stop)
-            kind = _kind(code, kinds)
+            code, size = decode(buffer, i, stop)
+            kind = kind_of(code, kinds)
         if kind == WORD:
-            return _word(buffer, i, stop, kinds, lower)
+            return _word(buffer, i, stop, kinds, folded)
+        if kind == CHARACTER:
+            return _character(buffer, i, stop, kinds, folded)
         if kind == SYMBOL:
-            return _single(code), i, i + size
+            return _single(code), i, _symbol_end(buffer, i + size, stop, kinds)
+        if kind == PUNCTUATION:
+            end = i + size
+            while end < stop and decode(buffer, end, stop)[0] == code:
+                end += size
+            return _single(folded_code(code, folded)), i, end
         if byte == 58 or byte == 59 or byte == 61 or byte == 60:  # : ; = <
             value, length = _emoticon(buffer, i, stop)
             if length > 0:
@@ -262,54 +267,91 @@ def next_token(
             end = i + 1
             while end < stop and _is_name(buffer[end]):
                 end += 1
-            return _single(_HANDLE), i, end
+            return _single(HANDLE), i, end
         i += size
     return np.uint64(0), stop, stop
 
 
 @njit(cache=True, nogil=True)
-def _unusual(
+def _character(
+    buffer: NDArray[np.uint8],
+    start: int,
+    stop: int,
+    kinds: NDArray[np.uint8],
+    folded: NDArray[np.uint32],
+) -> tuple[np.uint64, int, int]:
+    """The token of the character at `start`, which is one with its marks."""
+    code, size = decode(buffer, start, stop)
+    value = _single(folded_code(code, folded))
+    end = start + size
+    while end < stop:
+        code, size = decode(buffer, end, stop)
+        kind = kind_of(code, kinds)
+        if kind == MARK:
+            value = (value ^ np.uint64(folded_code(code, folded))) * HASH_FACTOR
+        elif kind != IGNORED:
+            break
+        end += size
+    return value, start, end
+
+
+@njit(cache=True, nogil=True)
+def _symbol_end(buffer: NDArray[np.uint8], at: int, stop: int, kinds: NDArray[np.uint8]) -> int:
+    """The end of the modifiers of the symbol before `at`."""
+    before = np.int64(0)
+    while at < stop:
+        code, size = decode(buffer, at, stop)
+        sex = before == _JOINER and code in (_FEMALE, _MALE)
+        kind = kind_of(code, kinds)
+        if not sex and kind != IGNORED and kind != MARK:
+            break
+        before = np.int64(code)
+        at += size
+    return at
+
+
+@njit(cache=True, nogil=True)
+def _continued(
     buffer: NDArray[np.uint8],
     at: int,
     stop: int,
     kinds: NDArray[np.uint8],
-    lower: NDArray[np.uint32],
+    folded: NDArray[np.uint32],
 ) -> tuple[np.int64, int]:
-    """Lower-case code point and length of what continues a word at `at`; length 0 if nothing."""
-    code, size = _decode(buffer, at, stop)
-    if code in (_APOSTROPHE, _RIGHT_QUOTE):
-        # Inside a word only: the character after it must be a word character too.
-        if at + size < stop:
-            following, _ = _decode(buffer, at + size, stop)
-            if _kind(following, kinds) == WORD:
-                return np.int64(_APOSTROPHE), size
-        return np.int64(0), 0
-    if _kind(code, kinds) != WORD:
-        return np.int64(0), 0
-    return np.int64(lower[code]) if code < TABLE_SIZE else np.int64(code), size
+    """The character that continues a word at `at`: the code point it counts as, and its length.
+
+    The code point is -1 if it does not count; the length is 0 if the word ends.
+    """
+    byte = buffer[at]
+    if byte == _APOSTROPHE and at + 1 < stop and _ASCII_WORD[buffer[at + 1]] != 0:
+        return np.int64(_APOSTROPHE), 1
+    if _STREAM[byte] == _SPACE:
+        return np.int64(-1), 0
+    code, size = decode(buffer, at, stop)
+    kind = kind_of(code, kinds)
+    letter = kind in (WORD, MARK)
+    if not letter or BEGINS_GARBLED[buffer[at]]:
+        length = apostrophe_length(buffer, at, stop, kinds)
+        if length > 0:
+            return np.int64(_APOSTROPHE), length
+    if letter:
+        return folded_code(code, folded), size
+    return np.int64(-1), size if kind == IGNORED else 0
 
 
 @njit(cache=True, nogil=True)
-def _ends_in_t(buffer: NDArray[np.uint8], at: int, stop: int, kinds: NDArray[np.uint8]) -> bool:
-    """Whether ``t`` stands at `at`, in either case, and no word goes on after it."""
-    if buffer[at] | 32 != 116:
-        return False
-    return at + 1 >= stop or _kind(_decode(buffer, at + 1, stop)[0], kinds) != WORD
-
-
-@njit(cache=True, nogil=True, inline="always")
 def _word(
     buffer: NDArray[np.uint8],
     start: int,
     stop: int,
     kinds: NDArray[np.uint8],
-    lower: NDArray[np.uint32],
+    folded: NDArray[np.uint32],
 ) -> tuple[np.uint64, int, int]:
     value = HASH_START
     value_before = HASH_START
     plain = True
     i = start
-    end = start
+    last = start
     before = np.int64(-1)
     before_that = np.int64(-2)
     while i < stop:
@@ -318,28 +360,38 @@ def _word(
         if code == 0:
             if buffer[i] == _SPACE:
                 break
-            code, size = _unusual(buffer, i, stop, kinds, lower)
+            if i == start:
+                code, size = decode(buffer, i, stop)
+                code = folded_code(code, folded)
+            else:
+                code, size = _continued(buffer, i, stop, kinds, folded)
+            if before == _N and plain and (code == _APOSTROPHE or size == 0):
+                t = size_of_t(buffer, i + max(size, 1), stop, kinds, folded)
+                if code == _APOSTROPHE and t > 0:
+                    if last == start:
+                        return _NOT, start, i + size + t
+                    return value_before, start, last
+                if size == 0 and t > 0 and is_slip(buffer[i]) and value_before in _NEGATED_VERBS:
+                    code, size = np.int64(-1), 1
             if size == 0:
                 break
-            if code == _APOSTROPHE and plain:
-                if before == _N and _ends_in_t(buffer, i + size, stop, kinds):
-                    if i - 1 == start:
-                        return _NOT, start, i + size + 1
-                    return value_before, start, i - 1
-                plain = False
+            plain &= code != _APOSTROPHE
+            if code < 0:
+                i += size
+                continue
         value_before = value
         if (code != before) | (code != before_that):
             value = (value ^ np.uint64(code)) * HASH_FACTOR
         before_that = before
         before = code
+        last = i
         i += size
-        end = i
     # Few words are followed by one of these, so nearly always this is all there is to check.
-    if end < stop and buffer[end] in (_COLON, _STOP) and _address_follows(buffer, start, end, stop):
-        while end < stop and buffer[end] != 32:
-            end += 1
-        return _single(_ADDRESS), start, end
-    return value, start, end
+    if i < stop and buffer[i] in (_COLON, _STOP) and _address_follows(buffer, start, i, stop):
+        while i < stop and buffer[i] != 32:
+            i += 1
+        return _single(ADDRESS), start, i
+    return value, start, i
 
 
 @njit(cache=True, nogil=True)
@@ -348,25 +400,29 @@ def lower_characters(
     start: int,
     end: int,
     kinds: NDArray[np.uint8],
-    lower: NDArray[np.uint32],
+    folded: NDArray[np.uint32],
     characters: NDArray[np.uint32],
 ) -> int:
     """Write the lower-case characters of the word ``buffer[start:end]``; returns how many.
 
     `start` and `end` come from `next_token`; of a token that is not a word, there are none.
     """
-    n = 0
-    at = start
+    kind = kind_at(buffer, start, end, kinds)
+    if kind != WORD and kind != CHARACTER:
+        return 0
+    code, size = decode(buffer, start, end)
+    characters[0] = folded_code(code, folded)
+    n = 1
+    at = start + size
     while at < end:
-        code, size = _decode(buffer, at, end)
-        if code in (_APOSTROPHE, _RIGHT_QUOTE) and n > 0:
-            code = np.int64(_APOSTROPHE)
-        elif _kind(code, kinds) != WORD:
-            return 0  # an address, when it comes to its colon or stop
-        elif code < TABLE_SIZE:
-            code = np.int64(lower[code])
-        characters[n] = code
-        n += 1
+        code, size = _continued(buffer, at, end, kinds, folded)
+        if size == 0:
+            if not is_slip(buffer[at]):
+                return 0  # an address, when it comes to its colon or stop
+            size = 1
+        elif code >= 0:
+            characters[n] = code
+            n += 1
         at += size
     return n
 
@@ -377,7 +433,7 @@ def hash_tokens(
     stop: int,
     tokens: NDArray[np.uint64],
     kinds: NDArray[np.uint8],
-    lower: NDArray[np.uint32],
+    folded: NDArray[np.uint32],
 ) -> int:
     """Write the hashes of all tokens of ``buffer[:stop]``; returns how many there are.
 
@@ -404,11 +460,21 @@ def hash_tokens(
             at += 1
         byte = buffer[at] if at < stop else np.uint8(_SPACE)
         in_word = before != _SPACE
+        if in_word and byte == _APOSTROPHE and at + 1 < stop:
+            following = _ASCII_WORD[buffer[at + 1]]
+            if following != 0 and (following != _T or before != _N):
+                value = (value ^ np.uint64(_APOSTROPHE)) * HASH_FACTOR
+                before_that = before
+                before = byte
+                at += 1
+                continue
         mark = (byte == _STOP) | (byte == _COMMA) | (byte == _EXCLAMATION) | (byte == _QUESTION)
         if in_word and (mark or at >= stop) and not _address_follows(buffer, start, at, stop):
-            tokens[n] = value
-            n += 1
-            in_word = False
+            slip = before == _N and at < stop and is_slip(byte)
+            if not slip or size_of_t(buffer, at + 1, stop, kinds, folded) == 0:
+                tokens[n] = value
+                n += 1
+                in_word = False
         if at >= stop:
             return n
         if mark and not in_word:
@@ -417,7 +483,7 @@ def hash_tokens(
             while at < stop and buffer[at] == byte:
                 at += 1
         else:
-            value, begin, at = next_token(buffer, start if in_word else at, stop, kinds, lower)
+            value, begin, at = next_token(buffer, start if in_word else at, stop, kinds, folded)
             if begin < stop:
                 tokens[n] = value
                 n += 1

@@ -12,9 +12,12 @@ from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from pipelines.config.params import Language
 from pipelines.text.buffers import text_buffer
+from pipelines.text.character_ngrams import CHAR_MAX
+from pipelines.text.languages import LANGUAGES
 from pipelines.text.ngrams import count_ngrams
-from pipelines.text.spellings import CHAR_MAX
+from pipelines.text.row_blocks import RowBlocks
 from pipelines.text.tokens import TOKENS_VERSION, check_version
 
 _TOKENS: Final = "tokens_version"
@@ -37,13 +40,32 @@ class HashedNgramVectorizer(TransformerMixin, BaseEstimator):
     bits : int
         Number of buckets, as a power of two.
     char_max : int
-        Longest character n-gram of words (see `pipelines.text.spellings`); 0: none.
+        Longest character n-gram of words (see `pipelines.text.character_ngrams`); 0: none.
+    language : str
+        Whose words negate; see `pipelines.text.languages`.
+
+    Notes
+    -----
+    Not good where one has to know which n-gram a bucket stands for: hashing cannot be undone, and
+    with few `bits` several n-grams share a bucket.
+
+    Examples
+    --------
+    >>> from pipelines.text.vectorizer import HashedNgramVectorizer
+    >>> counts = HashedNgramVectorizer(ngram_max=2, bits=18).transform(["good, really good", ""])
+    >>> counts.shape
+    (2, 262144)
+    >>> int(counts[0].max()), counts[1].nnz
+    (2, 0)
     """
 
-    def __init__(self, ngram_max: int = 3, bits: int = 23, char_max: int = 0) -> None:
+    def __init__(
+        self, ngram_max: int = 3, bits: int = 23, char_max: int = 0, language: Language = "en"
+    ) -> None:
         self.ngram_max = ngram_max
         self.bits = bits
         self.char_max = char_max
+        self.language = language
 
     def fit(self, X: object, y: object = None) -> Self:
         """Do nothing; there is nothing to learn."""
@@ -74,8 +96,12 @@ class HashedNgramVectorizer(TransformerMixin, BaseEstimator):
                 f"char_max must be 0 or an integer from {CHAR_MAX[0]} to {CHAR_MAX[-1]}, "
                 f"not {self.char_max!r}"
             )
+        if self.language not in LANGUAGES:
+            raise ValueError(
+                f"language must be one of {', '.join(LANGUAGES)}, not {self.language!r}"
+            )
         buckets, counts, offsets = count_ngrams(
-            text_buffer(X), self.ngram_max, self.bits, self.char_max
+            text_buffer(X), self.ngram_max, self.bits, self.char_max, language=self.language
         )
         if offsets[-1] <= np.iinfo(np.int32).max:
             offsets = offsets.astype(np.int32)
@@ -86,7 +112,7 @@ class HashedNgramVectorizer(TransformerMixin, BaseEstimator):
 
     def __setstate__(self, state: dict[str, object]) -> None:
         check_version(state.pop(_TOKENS, 1))
-        state.setdefault("char_max", 0)  # saved before there was one
+        state = {"char_max": 0, "language": "en", **state}  # saved before there were these
         super().__setstate__(state)
 
     def __sklearn_tags__(self) -> object:
@@ -112,8 +138,8 @@ class TermWeighting(TransformerMixin, BaseEstimator):
     smoothing : float
         Added to the counts of each class before their ratio is taken; ``nb`` only.
     min_ratio : float
-        N-grams whose log-count ratio is nearer to 0 are left out: they tell little, and they are
-        many, for the commonest words are among them; ``nb`` only.
+        N-grams whose log-count ratio is nearer to 0 are left out: they are uninformative and many,
+        the commonest words among them; ``nb`` only.
     damping : float
         The log-count ratio is divided by the number of texts with the n-gram to this power; ``nb``
         only.
@@ -125,6 +151,20 @@ class TermWeighting(TransformerMixin, BaseEstimator):
         ``buckets_[j]``.
     weights_ : float32 array, shape (n_kept,)
         What each is multiplied with.
+
+    Notes
+    -----
+    The default scheme is not good without labels or for more than two classes, and none is good
+    for short texts with few n-grams in common with those it was fitted on: what was not seen in
+    fitting is left out.
+
+    Examples
+    --------
+    >>> from pipelines.text.vectorizer import HashedNgramVectorizer, TermWeighting
+    >>> counts = HashedNgramVectorizer(ngram_max=1, bits=18).transform(["good", "bad", "so good"])
+    >>> weighting = TermWeighting("nb", min_df=1).fit(counts, [1, 0, 1])
+    >>> weighting.transform(counts).shape, weighting.buckets_.size
+    ((3, 3), 3)
     """
 
     def __init__(
@@ -141,12 +181,12 @@ class TermWeighting(TransformerMixin, BaseEstimator):
         self.min_ratio = min_ratio
         self.damping = damping
 
-    def fit(self, X: csr_matrix, y: ArrayLike | None = None) -> Self:
+    def fit(self, X: csr_matrix | RowBlocks, y: ArrayLike | None = None) -> Self:
         """Learn which n-grams to keep and their weights.
 
         Parameters
         ----------
-        X : csr_matrix of counts, shape (n, n_buckets)
+        X : csr_matrix of counts or RowBlocks, shape (n, n_buckets)
         y : array of two labels, shape (n,); needed for ``nb``
         """
         if self.scheme not in {"nb", "tfidf", "binary", "count"}:
@@ -159,18 +199,22 @@ class TermWeighting(TransformerMixin, BaseEstimator):
             raise ValueError(f"min_ratio must not be negative, not {self.min_ratio!r}")
         if not 0 <= self.damping < np.inf:
             raise ValueError(f"damping must not be negative, not {self.damping!r}")
-        X = self._counts(X, reset=True)
-        df = _frequency(X.indptr, X.indices, np.ones(X.shape[0], dtype=np.bool_), X.shape[1])
+        if isinstance(X, RowBlocks):
+            self.n_features_in_ = X.shape[1]
+        else:
+            X = self._counts(X, reset=True)
+        df, positive = self._frequencies(X, y)
         # A tiny corpus may have nothing that occurs twice.
         least = min(self.min_df, int(df.max(initial=1)))
         self.buckets_ = _frequent_first(df, max(least, 1))
         df = df[self.buckets_]
         if self.scheme == "nb":
-            weights = self._log_count_ratio(X, df, y)
-            telling = np.abs(weights) >= self.min_ratio
-            if telling.any():  # in a tiny corpus, maybe none is
-                self.buckets_, df = self.buckets_[telling], df[telling]
-                weights = weights[telling]
+            positive = positive[self.buckets_]
+            weights = log_count_ratio(positive, df - positive, self.smoothing)
+            informative = np.abs(weights) >= self.min_ratio
+            if informative.any():  # In a tiny corpus, perhaps none is.
+                self.buckets_, df = self.buckets_[informative], df[informative]
+                weights = weights[informative]
             weights /= df**self.damping
         elif self.scheme == "tfidf":
             weights = np.log((1 + X.shape[0]) / (1 + df)) + 1
@@ -179,18 +223,21 @@ class TermWeighting(TransformerMixin, BaseEstimator):
         self.weights_ = weights.astype(np.float32)
         return self
 
-    def transform(self, X: csr_matrix) -> csr_matrix:
+    def transform(self, X: csr_matrix | RowBlocks) -> csr_matrix | RowBlocks:
         """Weight and scale.
 
         Parameters
         ----------
-        X : csr_matrix of counts, shape (n, n_buckets)
+        X : csr_matrix of counts or RowBlocks, shape (n, n_buckets)
 
         Returns
         -------
         csr_matrix of float32, shape (n, n_kept)
+            Blocks of it for blocks.
         """
         check_is_fitted(self)
+        if isinstance(X, RowBlocks):
+            return X.map(self.transform, self.buckets_.size)
         X = self._counts(X, reset=False)
         column_of = np.full(X.shape[1], -1, dtype=np.int32)
         column_of[self.buckets_] = np.arange(self.buckets_.size, dtype=np.int32)
@@ -225,17 +272,22 @@ class TermWeighting(TransformerMixin, BaseEstimator):
             counts.eliminate_zeros()
         return counts
 
-    def _log_count_ratio(
-        self, X: csr_matrix, df: NDArray[np.int32], y: ArrayLike | None
-    ) -> NDArray[np.float64]:
-        """``log((p / |p|) / (q / |q|))`` of the smoothed counts p and q of the two classes."""
-        classes, labels = np.unique(np.asarray(y), return_inverse=True)
-        if classes.size != 2:
-            raise ValueError(f"the nb scheme needs two classes, got {classes.size}")
-        positive = _frequency(X.indptr, X.indices, labels == 1, X.shape[1])[self.buckets_]
-        p = positive + self.smoothing
-        q = df - positive + self.smoothing
-        return np.asarray(np.log(p / p.sum()) - np.log(q / q.sum()), dtype=np.float64)
+    def _frequencies(
+        self, X: csr_matrix | RowBlocks, y: ArrayLike | None
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """In how many rows each bucket stands, and for ``nb`` in how many of the second class."""
+        chosen = [np.ones(X.shape[0], dtype=np.bool_)]
+        if self.scheme == "nb":
+            classes, labels = np.unique(np.asarray(y), return_inverse=True)
+            if classes.size != 2:
+                raise ValueError(f"the nb scheme needs two classes, got {classes.size}")
+            chosen.append(labels == 1)
+        places = X.slices() if isinstance(X, RowBlocks) else [slice(None)]
+        found = [np.zeros(X.shape[1], dtype=np.int32) for _ in chosen]
+        for place, block in zip(places, X if isinstance(X, RowBlocks) else [X], strict=True):
+            for frequency, rows in zip(found, chosen, strict=True):
+                _count_rows(block.indptr, block.indices, rows[place], frequency)
+        return found[0], found[-1]
 
     def __sklearn_tags__(self) -> object:
         tags = super().__sklearn_tags__()
@@ -244,6 +296,22 @@ class TermWeighting(TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = ["float32"]
         tags.target_tags.required = self.scheme == "nb"
         return tags
+
+
+def log_count_ratio(
+    positive: NDArray[np.number], negative: NDArray[np.number], smoothing: float
+) -> NDArray[np.float64]:
+    """``log((p / |p|) / (q / |q|))`` with the smoothed counts p and q (Wang and Manning 2012).
+
+    Parameters
+    ----------
+    positive, negative : arrays, shape (m,)
+        In how many rows of each class an n-gram stands, or the sum of their weights.
+    smoothing : float
+        Added to every count.
+    """
+    p, q = positive + smoothing, negative + smoothing
+    return np.asarray(np.log(p / p.sum()) - np.log(q / q.sum()), dtype=np.float64)
 
 
 def _frequent_first(df: NDArray[np.int32], least: int) -> NDArray[np.int32]:
@@ -302,16 +370,14 @@ def _weigh(
 
 
 @njit(cache=True, nogil=True)
-def _frequency(
+def _count_rows(
     offsets: NDArray[np.int32],
     buckets: NDArray[np.int32],
     chosen: NDArray[np.bool_],
-    n_buckets: int,
-) -> NDArray[np.int32]:
-    """In how many of the `chosen` rows each bucket stands, shape (n_buckets,)."""
-    frequency = np.zeros(n_buckets, dtype=np.int32)
+    frequency: NDArray[np.int32],
+) -> None:
+    """Add to `frequency` in how many of the `chosen` rows each bucket stands."""
     for row in range(chosen.size):
         if chosen[row]:
             for entry in range(offsets[row], offsets[row + 1]):
                 frequency[buckets[entry]] += 1
-    return frequency

@@ -6,11 +6,9 @@ those of Okabe and Ito, which stay apart for colour-blind readers.
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import optuna
@@ -23,18 +21,22 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from pipelines.datasets.writing import explained
+from pipelines.files import replaced_file
+from pipelines.labels import BINARY, POSITIVE_FROM, Classes
 from pipelines.training.evaluation import (
     ECE_BINS,
     Metrics,
     calibration_bins,
     expected_calibration_error,
+    wilson_interval,
 )
 
 BLUE: Final = "#0072B2"
 VERMILLION: Final = "#D55E00"
 SKY: Final = "#56B4E9"
 GREY: Final = "#8A8A8A"
+COLOURS: Final = (VERMILLION, BLUE, "#009E73", "#CC79A7", "#E69F00", SKY)
+_LINES: Final = ("-", "--", ":", "-.")
 INK: Final = "#222222"
 GRID: Final = "#E4E4E4"
 
@@ -42,86 +44,113 @@ DPI: Final = 120
 MAX_POINTS: Final = 1000
 """Points of a curve in the files for `dvc plots`."""
 
-CLASS_NAMES: Final = ("NEGATIVE", "POSITIVE")
-
 Labels = NDArray[np.int8]
 Probabilities = NDArray[np.float64]
 
 
-def confusion_matrix(y: Labels, probability: Probabilities, threshold: float = 0.5) -> Figure:
+def confusion_matrix(
+    y: Labels,
+    probability: Probabilities,
+    classes: Classes = BINARY,
+    threshold: float = POSITIVE_FROM,
+) -> Figure:
     """Counts of actual against predicted classes, with the share of each actual class.
 
     Parameters
     ----------
     y : ndarray of int8, shape (n,)
-        0 for negative, 1 for positive.
-    probability : ndarray of float64, shape (n,)
-        Probability of positive.
+        Numbers of classes.
+    probability : ndarray of float64, shape (n,) or (n, n_classes)
+        As in `pipelines.labels`.
+    classes : Classes
     threshold : float
-        A text counts as predicted positive from this probability on.
+        With two classes, a text counts as predicted positive from this probability on.
     """
-    counts = sklearn.metrics.confusion_matrix(y, probability >= threshold, labels=[0, 1])
+    numbers = list(range(len(classes.names)))
+    predicted = classes.predicted(probability, threshold)
+    counts = sklearn.metrics.confusion_matrix(y, predicted, labels=numbers)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, axes = _figure("Confusion matrix", "Predicted", "Actual", size=(4.8, 4.4))
+    more = len(numbers) - 2
+    size = (4.8 + 0.7 * more, 4.4 + 0.6 * more)
+    figure, axes = _figure("Confusion matrix", "Predicted", "Actual", size=size)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.grid(False)
-    axes.set_xticks([0, 1], labels=CLASS_NAMES)
-    axes.set_yticks([0, 1], labels=CLASS_NAMES, rotation=90, va="center")
+    names = [_drawable(name) for name in classes.names]
+    axes.set_xticks(numbers, labels=names, rotation=0 if more < 4 else 90)
+    axes.set_yticks(numbers, labels=names, rotation=90 if more < 4 else 0, va="center")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     for (row, column), count in np.ndenumerate(counts):
         text = f"{count:,}\n{shares[row, column]:.1%}"
         colour = "white" if shares[row, column] > 0.55 else INK
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=14)
+        size_of_text = 14 if not more else 11 if more < 4 else 6
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size_of_text)
     return figure
 
 
-def roc_curve(y: Labels, probability: Probabilities) -> Figure:
-    """True against false positive rate for every threshold; says so when `y` has one class."""
+def roc_curve(y: Labels, probability: Probabilities, classes: Classes = BINARY) -> Figure:
+    """True against false positive rate for every threshold; of several classes, a curve for each.
+
+    It says so when `y` has one class.
+    """
     figure, axes = _figure("ROC curve", "False positive rate", "True positive rate", square=True)
     if _one_class(y):
         return _message(axes, "Not defined: all texts have the same label.")
-    false_rate, true_rate, _ = sklearn.metrics.roc_curve(y, probability)
-    area = sklearn.metrics.roc_auc_score(y, probability)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="Chance")
-    axes.plot(false_rate, true_rate, color=BLUE, linewidth=2, label=f"Model (AUC {area:.3f})")
-    axes.legend(loc="lower right", frameon=False)
+    for name, own, score, style in _against_rest(y, probability, classes):
+        false_rate, true_rate, _ = sklearn.metrics.roc_curve(own, score)
+        area = sklearn.metrics.roc_auc_score(own, score)
+        axes.plot(false_rate, true_rate, label=f"{name} (AUC {area:.3f})", **style)
+    axes.legend(loc="lower right", frameon=False, fontsize=_legend_size(classes))
     return figure
 
 
-def precision_recall_curve(y: Labels, probability: Probabilities) -> Figure:
-    """Precision against recall for every threshold; says so when `y` has one class."""
+def precision_recall_curve(
+    y: Labels, probability: Probabilities, classes: Classes = BINARY
+) -> Figure:
+    """Precision against recall for every threshold; of several classes, a curve for each.
+
+    It says so when `y` has one class.
+    """
     figure, axes = _figure("Precision and recall", "Recall", "Precision", square=True)
     if _one_class(y):
         return _message(axes, "Not defined: all texts have the same label.")
-    precision, recall, _ = sklearn.metrics.precision_recall_curve(y, probability)
-    average = sklearn.metrics.average_precision_score(y, probability)
-    share = float(y.mean())
-    axes.axhline(share, color=GREY, linestyle="--", linewidth=1, label=f"Chance ({share:.2f})")
-    label = f"Model (average precision {average:.3f})"
-    axes.plot(recall, precision, color=BLUE, linewidth=2, label=label)
-    axes.legend(loc="lower left", frameon=False)
+    if classes.two:
+        share = float(y.mean())
+        axes.axhline(share, color=GREY, linestyle="--", linewidth=1, label=f"Chance ({share:.2f})")
+    for name, own, score, style in _against_rest(y, probability, classes):
+        precision, recall, _ = sklearn.metrics.precision_recall_curve(own, score)
+        average = sklearn.metrics.average_precision_score(own, score)
+        axes.plot(recall, precision, label=f"{name} (average precision {average:.3f})", **style)
+    axes.legend(loc="lower left", frameon=False, fontsize=_legend_size(classes))
     return figure
 
 
-def calibration(y: Labels, probability: Probabilities) -> Figure:
+def calibration(y: Labels, probability: Probabilities, classes: Classes = BINARY) -> Figure:
     """Reliability diagram: how often texts of a probability are positive, and how many there are.
 
-    The bins are those of the expected calibration error.
+    The bins are those of the expected calibration error. Of several classes, there is a curve for
+    each, and the texts are counted by the probability of their prediction.
     """
-    error = expected_calibration_error(y, probability)
     figure = _blank((5.2, 6.2))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
     for panel in (upper, lower):
         _style(panel)
-    bins = calibration_bins(y, probability)
     upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="Calibrated")
-    upper.plot(bins.predicted, bins.observed, "o-", color=BLUE, linewidth=1.5, label="Model")
-    upper.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="Share of positives")
-    _set_title(upper, f"Calibration (ECE {error:.3f})")
-    upper.legend(loc="upper left", frameon=False)
-    lower.hist(probability, bins=ECE_BINS, range=(0, 1), color=SKY, edgecolor="white")
-    lower.set(xlabel="Probability of POSITIVE", ylabel="Texts")
+    for name, own, score, style in _against_rest(y, probability, classes):
+        bins = calibration_bins(own, score)
+        line = {**style, "linewidth": 1.5}
+        upper.plot(bins.predicted, bins.observed, marker="o", label=name, **line)
+    upper.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    upper.legend(loc="upper left", frameon=False, fontsize=_legend_size(classes))
+    shown = probability if classes.two else probability.max(axis=1)
+    right = y if classes.two else classes.predicted(probability) == y
+    _set_title(upper, f"Calibration (ECE {expected_calibration_error(right, shown):.3f})")
+    lower.hist(shown, bins=ECE_BINS, range=(0, 1), color=SKY, edgecolor="white")
+    positive = _drawable(classes.names[1])
+    upper.set(ylabel="Share of positives" if classes == BINARY else "Share of the class")
+    lower.set(xlabel=f"Probability of {positive if classes.two else 'the prediction'}")
+    lower.set(ylabel="Texts")
     return figure
 
 
@@ -184,7 +213,7 @@ def slice_accuracy(metrics: Mapping[str, Metrics]) -> Figure:
     values = np.array([each.accuracy for each in metrics.values()])
     axes.barh(rows, values, color=SKY, height=0.62)
     axes.set_yticks(rows, labels=names)
-    low, high = _wilson(values, np.array([each.n for each in metrics.values()]))
+    low, high = wilson_interval(values, np.array([each.n for each in metrics.values()]))
     axes.errorbar(
         values, rows, xerr=(values - low, high - values), fmt="none", ecolor=INK, capsize=3
     )
@@ -208,65 +237,79 @@ def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
     for name, figure in figures.items():
         path = folder / f"{name}.png"
         canvas = FigureCanvasAgg(figure)
-        with explained(path):
-            temporary = _temporary(path)
-            try:
-                canvas.print_png(temporary)
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with replaced_file(path) as fresh:
+            canvas.print_png(fresh)
         paths.append(path)
     return paths
 
 
 def plot_data(
-    y: Labels, probability: Probabilities, folder: Path, threshold: float = 0.5
+    y: Labels,
+    probability: Probabilities,
+    folder: Path,
+    classes: Classes = BINARY,
+    threshold: float = POSITIVE_FROM,
 ) -> list[Path]:
-    """Write the numbers behind the figures as CSV files for `dvc plots`.
+    """Write figures, and the numbers behind them as CSV files, for `dvc plots`.
+
+    DVC's page draws the numbers with a library that it loads from the internet; the figures, PNG
+    files of the same names, need no network.
 
     `roc.csv` (fpr, tpr, threshold), `precision_recall.csv` (recall, precision, threshold),
     `calibration.csv` (predicted, observed, n) and `confusion.csv` (actual, predicted: one row
     per text, which DVC counts). The curves are thinned out to 1000 points; those of texts that
-    all have the same label are empty.
+    all have the same label are empty. Of several classes, each against the rest, the first three
+    have a further column, `class`.
 
     Raises
     ------
     StorageError
         If the disk is full or the folder cannot be written.
     """
-    names = pl.Series(CLASS_NAMES)
+    names = pl.Series(classes.names)
+    predicted = classes.predicted(probability, threshold)
     confusion = pl.DataFrame(
-        {
-            "actual": names.gather(y.astype(np.int64)),
-            "predicted": names.gather((probability >= threshold).astype(np.int64)),
-        }
+        {"actual": names.gather(y.astype(np.int64)), "predicted": names.gather(predicted)}
     )
     frames = {
-        "roc": _roc_points(y, probability),
-        "precision_recall": _precision_recall_points(y, probability),
-        "calibration": pl.DataFrame(calibration_bins(y, probability)._asdict()),
+        "roc": _by_class(_roc_points, y, probability, classes),
+        "precision_recall": _by_class(_precision_recall_points, y, probability, classes),
+        "calibration": _by_class(_calibration_points, y, probability, classes),
         "confusion": confusion,
     }
-    return [_write_csv(frame, folder / f"{name}.csv") for name, frame in frames.items()]
+    figures = {
+        "roc": roc_curve(y, probability, classes),
+        "precision_recall": precision_recall_curve(y, probability, classes),
+        "calibration": calibration(y, probability, classes),
+        "confusion": confusion_matrix(y, probability, classes, threshold),
+    }
+    tables = [_write_csv(frame, folder / f"{name}.csv") for name, frame in frames.items()]
+    return tables + save_figures(figures, folder)
 
 
 def _write_csv(frame: pl.DataFrame, path: Path) -> Path:
-    with explained(path):
-        temporary = _temporary(path)
-        try:
-            frame.write_csv(temporary, float_precision=6)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with replaced_file(path) as fresh:
+        frame.write_csv(fresh, float_precision=6)
     return path
 
 
-def _temporary(path: Path) -> Path:
-    """An empty file next to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    return Path(name)
+def _by_class(
+    points: Callable[[Labels, Probabilities], pl.DataFrame],
+    y: Labels,
+    probability: Probabilities,
+    classes: Classes,
+) -> pl.DataFrame:
+    """Points of two classes, or of each of several against the rest, by the column `class`."""
+    if classes.two:
+        return points(y, probability)
+    return pl.concat(
+        points((y == number).astype(np.int8), column).with_columns(pl.lit(name).alias("class"))
+        for number, (name, column) in enumerate(zip(classes.names, probability.T, strict=True))
+    )
+
+
+def _calibration_points(y: Labels, probability: Probabilities) -> pl.DataFrame:
+    return pl.DataFrame(calibration_bins(y, probability)._asdict())
 
 
 def _roc_points(y: Labels, probability: Probabilities) -> pl.DataFrame:
@@ -305,14 +348,32 @@ def _importance(study: optuna.Study) -> dict[str, float]:
     return dict(optuna.importance.get_param_importances(study))
 
 
-def _wilson(
-    share: NDArray[np.float64], n: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Wilson's 95 % score interval of a share of `n` (Wilson 1927, JASA 22)."""
-    z2 = 1.96**2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2))) / (1 + z2 / n)
-    return np.minimum(middle - half, share), np.maximum(middle + half, share)
+def _against_rest(
+    y: Labels, probability: Probabilities, classes: Classes
+) -> Iterator[tuple[str, Labels, Probabilities, dict[str, Any]]]:
+    """Name, labels, probabilities and style of the curve of each class that occurs.
+
+    Of two classes, there is one curve, called Model.
+    """
+    if classes.two:
+        yield "Model", y, probability, {"color": BLUE, "linewidth": 2}
+        return
+    for number, name in enumerate(classes.names):
+        own = (y == number).astype(np.int8)
+        if own.any() and not own.all():
+            colour, line = COLOURS[number % len(COLOURS)], _LINES[number // len(COLOURS) % 4]
+            style = {"color": colour, "linestyle": line, "linewidth": 2}
+            yield _drawable(name), own, probability[:, number], style
+
+
+def _drawable(name: str) -> str:
+    """The name, short and of characters that the fonts of figures have."""
+    known = "".join(each if each.isascii() or each.isalpha() else "?" for each in name)
+    return (known if len(known) <= 20 else known[:19] + "…").replace("$", r"\$")
+
+
+def _legend_size(classes: Classes) -> float:
+    return 10 if len(classes.names) < 4 else 8 if len(classes.names) < 10 else 5
 
 
 def _one_class(y: Labels) -> bool:

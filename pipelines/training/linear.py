@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numba import njit
@@ -19,6 +20,18 @@ from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+from pipelines.text.row_blocks import RowBlocks
+from pipelines.training.stopping import Flag, stop_flag
+
+_AT_ONCE: Final = 4
+"""Blocks that are in memory together, others each time: rows that always stand in the same company
+take many times as long (reviews of films: 15 readings to a tolerance that 40 do not reach)."""
+_PASSES: Final = 4
+"""Passes over blocks each time they are read."""
+_NEWTON_STEPS: Final = 100
+_NEWTON_TOL: Final = 0.1
+"""Share of the tolerance that is left of a gradient."""
 
 
 class LinearSVM(ClassifierMixin, BaseEstimator):
@@ -47,7 +60,25 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
     coef_ : float32 array, shape (1, n_features)
     intercept_ : float64 array, shape (1,)
     n_iter_ : int
+
+    Notes
+    -----
+    Not good for more than two classes, for dense features of different scales (scale them first),
+    or where a feature means something else beside another one. Its margins are no probabilities:
+    wrap it in `pipelines.training.calibration.SigmoidCalibrated`. With a `tol` as coarse as the
+    default, other seeds give slightly different coefficients.
+
+    Examples
+    --------
+    >>> from scipy.sparse import csr_matrix
+    >>> from pipelines.training.linear import LinearSVM
+    >>> X = csr_matrix([[1, 0], [1, 1], [0, 1], [0, 2]], dtype="float32")
+    >>> model = LinearSVM(C=10.0, random_state=0).fit(X, ["good", "good", "bad", "bad"])
+    >>> model.predict(csr_matrix([[2, 1], [0, 3]], dtype="float32")).tolist()
+    ['good', 'bad']
     """
+
+    _logistic = False
 
     def __init__(
         self,
@@ -63,19 +94,22 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         self.max_iter = max_iter
         self.random_state = random_state
 
-    def fit(self, X: csr_matrix, y: ArrayLike) -> Self:
+    def fit(self, X: csr_matrix | RowBlocks, y: ArrayLike) -> Self:
         """Fit on rows `X`, shape (n, n_features), with labels `y`, shape (n,)."""
         X, signs = self._check(X, y)
         rows = np.arange(X.shape[0])
         random = check_random_state(self.random_state)
-        coef, bias, self.n_iter_ = self._solve(X, signs, rows, random.randint(2**31 - 1))
+        seed = random.randint(2**31 - 1)
+        coef, bias, self.n_iter_ = self._solve(X, signs, rows, seed, stop_flag())
         self.coef_ = coef[np.newaxis]
         self.intercept_ = np.array([bias])
         return self
 
-    def decision_function(self, X: csr_matrix) -> NDArray[np.float64]:
+    def decision_function(self, X: csr_matrix | RowBlocks) -> NDArray[np.float64]:
         """Margins of rows `X`, shape (n,); positive means ``classes_[1]``."""
         check_is_fitted(self)
+        if isinstance(X, RowBlocks):
+            return np.concatenate([self.decision_function(block) for block in X])
         X = csr_matrix(validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=False))
         return _margins(X.indptr, X.indices, X.data, self.coef_[0], self.intercept_[0])
 
@@ -84,37 +118,40 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         positive = self.decision_function(X) > 0
         return self.classes_[positive.astype(np.intp)]
 
-    def _check(self, X: csr_matrix, y: ArrayLike) -> tuple[csr_matrix, NDArray[np.float64]]:
+    def _check(
+        self, X: csr_matrix | RowBlocks, y: ArrayLike
+    ) -> tuple[csr_matrix | RowBlocks, NDArray[np.float64]]:
         for name in ("C", "tol", "max_iter"):
             value = getattr(self, name)
             if not 0 < value < np.inf:
                 raise ValueError(f"{name} must be positive, not {value!r}")
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float32)
+        if isinstance(X, RowBlocks):
+            self.n_features_in_ = X.shape[1]
+        else:
+            X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float32)
+            X = csr_matrix(X)
         check_classification_targets(y)
         self.classes_, positions = np.unique(y, return_inverse=True)
         if self.classes_.size != 2:
             raise ValueError(_not_binary(self.classes_.size))
-        return csr_matrix(X), np.where(positions == 1, 1.0, -1.0)
+        return X, np.where(positions == 1, 1.0, -1.0)
 
     def _solve(
-        self, X: csr_matrix, signs: NDArray[np.float64], rows: NDArray[np.intp], seed: int
+        self,
+        X: csr_matrix | RowBlocks,
+        signs: NDArray[np.float64],
+        rows: NDArray[np.intp],
+        seed: int,
+        stop: Flag,
     ) -> tuple[NDArray[np.float32], float, int]:
         signs = signs[rows]
         costs = np.full(rows.size, float(self.C))
         labels = self.classes_[(signs > 0).astype(np.intp)]
         weights = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
         costs *= np.where(signs > 0, weights[1], weights[0])
-        return descend(
-            X.indptr,
-            X.indices,
-            X.data,
-            rows.astype(np.int64),
-            signs,
-            costs,
-            X.shape[1],
-            float(self.tol),
-            int(self.max_iter),
-            int(seed),
+        tol, max_iter = float(self.tol), int(self.max_iter)
+        return dual_coordinate_descent(
+            X, rows, signs, costs, tol, max_iter, int(seed), stop, logistic=self._logistic
         )
 
     def __sklearn_tags__(self) -> object:
@@ -122,6 +159,30 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         tags.input_tags.sparse = True
         tags.classifier_tags.multi_class = False
         return tags
+
+
+class DualLogisticRegression(LinearSVM):
+    """Logistic regression for two classes, for rows in blocks too.
+
+    The problem is that of `sklearn.linear_model.LogisticRegression` with liblinear; the parameters
+    and attributes are those of `LinearSVM`.
+
+    Notes
+    -----
+    Not good for rows that fit into memory: liblinear does the same. Neither for more than two
+    classes.
+
+    Examples
+    --------
+    >>> from scipy.sparse import csr_matrix
+    >>> from pipelines.training.linear import DualLogisticRegression
+    >>> X = csr_matrix([[1, 0], [1, 1], [0, 1], [0, 2]], dtype="float32")
+    >>> model = DualLogisticRegression(C=10.0).fit(X, ["good", "good", "bad", "bad"])
+    >>> model.predict(csr_matrix([[2, 1], [0, 3]], dtype="float32")).tolist()
+    ['good', 'bad']
+    """
+
+    _logistic = True
 
 
 class BaggedLinearSVM(LinearSVM):
@@ -138,6 +199,22 @@ class BaggedLinearSVM(LinearSVM):
         Size of a sample, as a share of the rows.
 
     The others are those of `LinearSVM`.
+
+    Notes
+    -----
+    Not good for saving time: it fits `n_estimators` machines and is seldom more accurate than one.
+    It says nothing about how far the machines disagree, as they are not kept.
+
+    Examples
+    --------
+    >>> from scipy.sparse import csr_matrix
+    >>> from pipelines.training.linear import BaggedLinearSVM
+    >>> X = csr_matrix([[1, 0], [1, 1], [0, 1], [0, 2]], dtype="float32")
+    >>> model = BaggedLinearSVM(5, random_state=0).fit(X, ["good", "good", "bad", "bad"])
+    >>> model.coef_.shape
+    (1, 2)
+    >>> model.predict(csr_matrix([[2, 0], [0, 3]], dtype="float32")).tolist()
+    ['good', 'bad']
     """
 
     def __init__(
@@ -163,16 +240,18 @@ class BaggedLinearSVM(LinearSVM):
         X, signs = self._check(X, y)
         random = check_random_state(self.random_state)
         seeds = random.randint(2**31 - 1, size=self.n_estimators)
+        stop = stop_flag()
 
         def fit_one(seed: int) -> tuple[NDArray[np.float32], float, int]:
             rows = _bootstrap(signs, self.max_samples, seed)
-            return self._solve(X, signs, rows, seed)
+            return self._solve(X, signs, rows, seed, stop)
 
         # One result at a time is added up, so memory does not grow with the number of machines.
         total = np.zeros(X.shape[1])
         bias = 0.0
         self.n_iter_ = 0
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        threads = 1 if isinstance(X, RowBlocks) else os.cpu_count()
+        with ThreadPoolExecutor(threads) as pool:
             for coef, intercept, passes in pool.map(fit_one, seeds):
                 total += coef
                 bias += intercept
@@ -187,20 +266,48 @@ class LinearComplementNB(ComplementNB):
 
     Complement naive Bayes is linear in its input: the margin is the difference of the two joint
     log-likelihoods. scikit-learn offers only probabilities, which would be calibrated less well.
+
+    The parameters are those of `sklearn.naive_bayes.ComplementNB`.
+
+    Notes
+    -----
+    Not good for negative features, which it refuses, or for accuracy: it takes features for
+    independent, and n-grams are not. Its strength is that it is fitted in one pass.
+
+    Examples
+    --------
+    >>> from scipy.sparse import csr_matrix
+    >>> from pipelines.training.linear import LinearComplementNB
+    >>> X = csr_matrix([[1, 0], [1, 1], [0, 1], [0, 2]], dtype="float32")
+    >>> model = LinearComplementNB(alpha=0.3).fit(X, ["good", "good", "bad", "bad"])
+    >>> model.predict(csr_matrix([[2, 0], [0, 3]], dtype="float32")).tolist()
+    ['good', 'bad']
     """
 
     def fit(
-        self, X: csr_matrix, y: ArrayLike, sample_weight: NDArray[np.float64] | None = None
+        self,
+        X: csr_matrix | RowBlocks,
+        y: ArrayLike,
+        sample_weight: NDArray[np.float64] | None = None,
     ) -> Self:
         """Fit on rows `X`, shape (n, n_features), with labels `y`, shape (n,)."""
-        super().fit(X, y, sample_weight)
+        if isinstance(X, RowBlocks):
+            if hasattr(self, "classes_"):
+                del self.classes_  # else `partial_fit` would go on
+            labels = np.asarray(y)
+            for place, block in zip(X.slices(), X, strict=True):
+                self.partial_fit(block, labels[place], np.unique(labels))
+        else:
+            super().fit(X, y, sample_weight)
         if self.classes_.size != 2:
             raise ValueError(_not_binary(self.classes_.size))
         return self
 
-    def decision_function(self, X: csr_matrix) -> NDArray[np.float64]:
+    def decision_function(self, X: csr_matrix | RowBlocks) -> NDArray[np.float64]:
         """Margins of rows `X`, shape (n,); positive means ``classes_[1]``."""
         check_is_fitted(self)
+        if isinstance(X, RowBlocks):
+            return np.concatenate([self.decision_function(block) for block in X])
         likelihood = self._joint_log_likelihood(self._check_X(X))
         return np.asarray(likelihood[:, 1] - likelihood[:, 0], dtype=np.float64)
 
@@ -254,28 +361,138 @@ def _margins(
     return margins
 
 
+def dual_coordinate_descent(
+    X: csr_matrix | RowBlocks,
+    rows: NDArray[np.intp],
+    signs: NDArray[np.float64],
+    costs: NDArray[np.float64],
+    tol: float,
+    max_iter: int,
+    seed: int,
+    stop: Flag | None = None,
+    start: NDArray[np.float64] | None = None,
+    logistic: bool = False,
+) -> tuple[NDArray[np.float32], float, int]:
+    """Minimise ``(|w|^2 + b^2) / 2 + sum(costs * max(0, 1 - signs * margin) ** 2)``.
+
+    With `logistic`, the loss is ``log(1 + exp(-signs * margin))``, and the method that of Yu, Huang
+    and Lin (2011), "Dual Coordinate Descent Methods for Logistic Regression and Maximum Entropy
+    Models", algorithm 5.
+
+    The margin of a row is ``start + w . x + b``. The method is that of Hsieh et al. (2008), "A Dual
+    Coordinate Descent Method for Large-scale Linear SVM", algorithm 3, with shrinking. Rows that
+    come in blocks are taken a few blocks at a time, some passes over each, until no row of any
+    block violates optimality: Yu, Hsieh, Chang and Lin (2012), "Large Linear Classification When
+    Data Cannot Fit in Memory". The optimum is the same.
+
+    Parameters
+    ----------
+    X : csr_matrix of float32 or RowBlocks, shape (n, n_features)
+    rows : int array, shape (m,)
+        Which rows of `X` to fit on.
+    signs, costs : float64 arrays, shape (m,)
+        -1 or 1, and the weight of the loss, of each of `rows`.
+    tol : float
+        Stop when the largest violation of optimality is below it.
+    max_iter : int
+        Passes over the rows at the most; how often each block is read.
+    seed : int
+        Decides on the order in which rows are visited.
+    stop : uint8 array, shape (1,), optional
+        Looked at before each pass; by default `pipelines.training.stopping.stop_flag`.
+    start : float64 array, shape (m,), optional
+        Margins that the rows have already, by another model; 0 by default.
+    logistic : bool
+
+    Returns
+    -------
+    coef : float32 array, shape (n_features,)
+    intercept : float
+    passes : int
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If `stop` is set meanwhile.
+    """
+    stop = stop_flag() if stop is None else stop
+    start = np.zeros(rows.size) if start is None else start
+    w, alpha = np.zeros(X.shape[1], dtype=np.float32), np.zeros(rows.size)
+    descend = _descend_logistic if logistic else _descend
+    if isinstance(X, RowBlocks):
+        state = (signs, costs, start, w, alpha)
+        return w, *_descend_in_blocks(descend, X[rows], *state, tol, max_iter, seed, stop)
+    columns = (X.indptr, X.indices, X.data, rows.astype(np.int64))
+    b, passes, _, _ = descend(
+        *columns, signs, costs, start, w, 0.0, alpha, tol, max_iter, seed, stop
+    )
+    if stop[0]:
+        raise KeyboardInterrupt
+    return w, b, passes
+
+
+def _descend_in_blocks(
+    descend: Callable[..., tuple[float, int, float, float]],
+    X: RowBlocks,
+    signs: NDArray[np.float64],
+    costs: NDArray[np.float64],
+    start: NDArray[np.float64],
+    w: NDArray[np.float32],
+    alpha: NDArray[np.float64],
+    tol: float,
+    max_iter: int,
+    seed: int,
+    stop: Flag,
+) -> tuple[float, int]:
+    """Bring `w` and `alpha` to the optimum; returns the intercept, and how often rows were read."""
+    random = np.random.RandomState(seed)
+    b, passes = 0.0, 0
+    with X.spooled() as spooled:
+        places = [np.arange(place.start, place.stop) for place in X.slices()]
+        while passes < max_iter:
+            passes += 1
+            highest, lowest = -np.inf, np.inf
+            order = random.permutation(len(places))
+            for chosen in np.split(order, range(_AT_ONCE, order.size, _AT_ONCE)):
+                rows = spooled.chosen(chosen.tolist()).gathered()
+                place = np.concatenate([places[number] for number in chosen])
+                columns = (rows.indptr, rows.indices, rows.data, np.arange(place.size))
+                own = alpha[place]
+                state = (signs[place], costs[place], start[place], w, b, own)
+                seed = random.randint(2**31 - 1)
+                b, _, high, low = descend(*columns, *state, tol, _PASSES, seed, stop)
+                alpha[place] = own
+                if stop[0]:
+                    raise KeyboardInterrupt
+                highest, lowest = max(highest, high), min(lowest, low)
+            if highest - lowest < tol:
+                break
+    return b, passes
+
+
 @njit(cache=True, nogil=True)
-def descend(
+def _descend(
     offsets: NDArray[np.int32],
     columns: NDArray[np.int32],
     values: NDArray[np.float32],
     rows: NDArray[np.int64],
     signs: NDArray[np.float64],
     costs: NDArray[np.float64],
-    n_features: int,
+    start: NDArray[np.float64],
+    w: NDArray[np.float32],
+    b: float,
+    alpha: NDArray[np.float64],
     tol: float,
     max_iter: int,
     seed: int,
-) -> tuple[NDArray[np.float32], float, int]:
-    """Minimise ``(|w|^2 + b^2) / 2 + sum(costs * max(0, 1 - signs * margin) ** 2)``.
+    stop: Flag,
+) -> tuple[float, int, float, float]:
+    """The loop of `dual_coordinate_descent`; names follow Hsieh et al. (2008), algorithm 3.
 
-    `rows` says which rows of the matrix to use, in the order of `signs` and `costs`. Returns
-    coefficients, intercept and passes. Names follow Hsieh et al. (2008), algorithm 3.
+    It goes on from `w`, `b` and `alpha`, and changes `w` and `alpha`. Returns b, the number of
+    passes, and the highest and the lowest projected gradient of the first pass.
     """
     n = rows.size
-    w = np.zeros(n_features, dtype=np.float32)
-    b = 0.0
-    alpha = np.zeros(n)
     diagonal = 0.5 / costs
     curvature = np.empty(n)
     for i in range(n):
@@ -288,7 +505,8 @@ def descend(
     np.random.seed(seed)
     highest_before = np.inf
     passes = 0
-    while passes < max_iter:
+    first_highest = first_lowest = 0.0
+    while passes < max_iter and not stop[0]:
         passes += 1
         for k in range(active - 1, 0, -1):
             other = np.random.randint(0, k + 1)
@@ -300,7 +518,7 @@ def descend(
             i = order[k]
             begin = offsets[rows[i]]
             end = offsets[rows[i] + 1]
-            margin = b + _product(columns, values, begin, end, w)
+            margin = start[i] + b + _product(columns, values, begin, end, w)
             gradient = signs[i] * margin - 1 + diagonal[i] * alpha[i]
             projected = gradient
             if alpha[i] == 0:
@@ -320,15 +538,80 @@ def descend(
                 for entry in range(begin, end):
                     w[columns[entry]] += step32 * values[entry]
             k += 1
+        if passes == 1:
+            first_highest, first_lowest = highest, lowest
         if highest - lowest < tol:
             if active == n:
                 break
-            # Converged on what is left: look at all rows once more before stopping.
+            # Converged on the active rows: check all rows once more before stopping.
             active = n
             highest_before = np.inf
         else:
             highest_before = highest if highest > 0 else np.inf
-    return w, b, passes
+    return b, passes, first_highest, first_lowest
+
+
+@njit(cache=True, nogil=True)
+def _descend_logistic(
+    offsets: NDArray[np.int32],
+    columns: NDArray[np.int32],
+    values: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    signs: NDArray[np.float64],
+    costs: NDArray[np.float64],
+    start: NDArray[np.float64],
+    w: NDArray[np.float32],
+    b: float,
+    alpha: NDArray[np.float64],
+    tol: float,
+    max_iter: int,
+    seed: int,
+    stop: Flag,
+) -> tuple[float, int, float, float]:
+    """The same with logistic loss; the lowest that it returns is 0."""
+    order = np.arange(rows.size)
+    np.random.seed(seed)
+    first_highest = 0.0
+    passes = 0
+    while passes < max_iter and not stop[0]:
+        passes += 1
+        np.random.shuffle(order)
+        highest = 0.0
+        for i in order:
+            begin = offsets[rows[i]]
+            end = offsets[rows[i] + 1]
+            square = 1.0
+            for entry in range(begin, end):
+                square += np.float64(values[entry]) * np.float64(values[entry])
+            margin = signs[i] * (start[i] + b + _product(columns, values, begin, end, w))
+            # The minimum lies in one half of the interval from 0 to the cost. Of alpha and what is
+            # left of the cost, the one in the lower half is what Newton's method changes.
+            cost = costs[i]
+            upper = 0.5 * square * (cost - 2 * alpha[i]) + margin < 0
+            side = -1.0 if upper else 1.0
+            before = cost - alpha[i] if upper else alpha[i]
+            z = max(before, min(1e-3 * cost, 1e-8))
+            if z > 0.5 * cost:
+                z *= 0.1
+            gradient = square * (z - before) + side * margin + np.log(z / (cost - z))
+            highest = max(highest, abs(gradient))
+            for _ in range(_NEWTON_STEPS):
+                if abs(gradient) < _NEWTON_TOL * tol:
+                    break
+                moved = z - gradient / (square + cost / (cost - z) / z)
+                z = moved if moved > 0 else 0.1 * z
+                gradient = square * (z - before) + side * margin + np.log(z / (cost - z))
+            step = (z - before) * side * signs[i]
+            alpha[i] = cost - z if upper else z
+            b += step
+            step32 = np.float32(step)
+            for entry in range(begin, end):
+                w[columns[entry]] += step32 * values[entry]
+        if passes == 1:
+            first_highest = highest
+        if highest < tol:
+            break
+    return b, passes, first_highest, 0.0
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})

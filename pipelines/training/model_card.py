@@ -13,7 +13,10 @@ from typing import Final, Self
 
 import msgspec
 
+from pipelines.config.params import Language
 from pipelines.datasets.reports import DatasetReport
+from pipelines.labels import BINARY, POSITIVE_FROM, SENTIMENTS, Classes
+from pipelines.text.languages import LANGUAGES
 from pipelines.training.evaluation import Metrics
 
 LIBRARIES: Final = ("opinionlens", "scikit-learn", "numpy", "numba", "polars", "skops", "mlflow")
@@ -26,17 +29,22 @@ POORLY_CALIBRATED: Final = 0.05
 
 Parameter = str | int | float | bool | None
 
-LIMITS: Final = """\
-- English only. Texts in other languages get an answer, and it means nothing.
-- Two classes. A neutral or mixed text is pushed to one side; look for probabilities near 0.5.
+_LIMITS: Final = """\
+- {language}
+- {classes}
 - One verdict per text, not per thing that the text speaks about.
-- Irony, sarcasm and quoted opinions are often misread: the model sees words and short sequences of
-  them, not who means what.
+- {meaning}
 - The further a text is from the training data in topic, style or time, the less the numbers above
   hold. Evaluate on texts of your own before relying on it: `olens evaluate --data FILE`.
 - Very short texts hold few words to judge by, and words never seen in training count for nothing.
 - Not audited for fairness: names, dialects or groups of people may move the verdict. It must not
   decide about people."""
+
+
+_IRONY: Final = """\
+Irony, sarcasm and quoted opinions are often misread: the model sees words and short sequences of
+  them, not who means what."""
+_WORDS: Final = "The model sees words and short sequences of them, not what is meant."
 
 
 class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,9 +89,12 @@ class CardFacts(msgspec.Struct, frozen=True, kw_only=True):
     data: list[DataFacts]
     metrics: dict[str, Metrics]
     """By slice; `test` is the whole test split."""
+    classes: Classes = BINARY
+    language: Language = "en"
+    """Of the texts; see `pipelines.text.languages`."""
     baselines: dict[str, Metrics] = {}
     """By baseline, on the same test split."""
-    threshold: float = 0.5
+    threshold: float = POSITIVE_FROM
     """A text is POSITIVE from this probability on."""
     created: datetime
     """With its time zone."""
@@ -116,14 +127,14 @@ def model_card(facts: CardFacts) -> str:
         `metrics` must hold at least one slice.
     """
     sections = [
-        f"# Sentiment model: {facts.subject}",
+        f"# {'Sentiment model' if _of_sentiment(facts.classes) else 'Model'}: {facts.subject}",
         _warning(facts),
         _what_it_is(facts),
         training_data(facts.data),
         _quality(facts),
         _calibration(_overall(facts)),
-        _intended_use(),
-        f"## Limits\n\n{LIMITS}",
+        _intended_use(facts.classes),
+        limits(facts.classes, facts.language),
         _how_to_use(facts),
         _licence(facts),
     ]
@@ -143,13 +154,19 @@ def _warning(facts: CardFacts) -> str:
 
 
 def _what_it_is(facts: CardFacts) -> str:
+    classes = facts.classes
     rows = [
-        ("Task", "binary sentiment of English texts: NEGATIVE or POSITIVE"),
-        ("Input, output", "raw text; label and probability of POSITIVE"),
+        ("Task", _task(classes)),
+        ("Language", _language(facts.language)),
+        ("Input, output", f"raw text; label and probability of {_predicted(classes)}"),
         ("Estimator", f"`{facts.subject}`"),
         ("Parameters", _parameters(facts.parameters)),
         ("Vectorizer", _parameters(facts.vectorizer)),
-        ("Threshold", f"POSITIVE from a probability of {facts.threshold:g}"),
+        *(
+            [("Threshold", f"{classes.names[1]} from a probability of {facts.threshold:g}")]
+            if classes.two
+            else []
+        ),
         ("Created", facts.created.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")),
         ("MLflow run", f"`{facts.run_id}`"),
     ]
@@ -161,6 +178,50 @@ def _what_it_is(facts: CardFacts) -> str:
     if libraries:
         rows.append(("Made with", libraries))
     return "## What it is\n\n" + table(("Property", "Value"), rows)
+
+
+def _task(classes: Classes) -> str:
+    if classes == BINARY:
+        return "binary sentiment: NEGATIVE or POSITIVE"
+    order = "ordered" if classes.ordered else "without an order"
+    return f"one of {len(classes.names)} classes, {order}: {', '.join(classes.names)}"
+
+
+def _language(language: Language) -> str:
+    return "that of the training texts" if language == "other" else LANGUAGES[language].name
+
+
+def _of_sentiment(classes: Classes) -> bool:
+    return {name.lower() for name in classes.names} <= set(SENTIMENTS)
+
+
+def _predicted(classes: Classes) -> str:
+    return classes.names[1] if classes.two else "each class"
+
+
+def limits(classes: Classes = BINARY, language: Language = "en") -> str:
+    """The section on what the model is not good for."""
+    if classes == BINARY:
+        said = (
+            "Two classes. A neutral or mixed text is pushed to one side; look for probabilities "
+            "near 0.5."
+        )
+    else:
+        said = (
+            f"{len(classes.names)} classes. A text of none of them gets the one that it resembles\n"
+            "  most; look for low probabilities."
+        )
+    only = (
+        "Only the language of the training texts."
+        if language == "other"
+        else f"{LANGUAGES[language].name} only."
+    )
+    told = _LIMITS.format(
+        language=f"{only} Texts in other languages get an answer, and it means nothing.",
+        classes=said,
+        meaning=_IRONY if _of_sentiment(classes) else _WORDS,
+    )
+    return f"## Limits\n\n{told}"
 
 
 def training_data(data: Sequence[DataFacts]) -> str:
@@ -188,12 +249,40 @@ def _quality(facts: CardFacts) -> str:
     parts = [
         "## How good it is",
         f"On the test split it is right about **{overall.accuracy:.1%}** of {overall.n:,} texts"
-        f" ({overall.positives / overall.n:.0%} of them positive).",
+        f"{_composition(overall)}.",
         metrics_table("Slice", facts.metrics),
+        _class_table(overall),
         _weakest(facts.metrics, overall),
         _against_baselines(facts, overall),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _composition(overall: Metrics) -> str:
+    if overall.positives is not None:
+        return f" ({overall.positives / overall.n:.0%} of them positive)"
+    facts = [f"macro F1 {overall.f1_macro:.3f}"]
+    if overall.mae is not None:
+        facts.append(f"mean absolute error {overall.mae:.3f} classes")
+    if overall.kappa is not None:
+        facts.append(f"quadratic kappa {overall.kappa:.3f}")
+    return f": {', '.join(facts)}"
+
+
+def _class_table(overall: Metrics) -> str:
+    """Metrics by class on the test split; empty with two classes."""
+    if not overall.classes:
+        return ""
+    header = ("Class", "Texts", "Precision", "Recall", "F1", "ECE")
+    rows = [
+        (
+            name,
+            f"{each.n:,}",
+            *(f"{value:.3f}" for value in (each.precision, each.recall, each.f1, each.ece)),
+        )
+        for name, each in overall.classes.items()
+    ]
+    return table(header, rows)
 
 
 def _weakest(metrics: Mapping[str, Metrics], overall: Metrics) -> str:
@@ -233,11 +322,15 @@ def _calibration(overall: Metrics) -> str:
     )
 
 
-def _intended_use() -> str:
+def _intended_use(classes: Classes) -> str:
+    what = (
+        "reviews, comments and other opinions by sentiment"
+        if _of_sentiment(classes)
+        else "texts by these classes"
+    )
     return (
-        "## Intended use\n\n"
-        "Sorting, counting and searching reviews, comments and other opinions by sentiment, where "
-        "a wrong verdict on a single text does little harm and someone can look at the text."
+        f"## Intended use\n\nSorting, counting and searching {what}, where a wrong verdict on a "
+        "single text does little harm and someone can read the text."
     )
 
 
@@ -280,12 +373,14 @@ def _overall(facts: CardFacts) -> Metrics:
 
 def metrics_table(first: str, metrics: Mapping[str, Metrics]) -> str:
     """Metrics by name as a Markdown table; `first` is the head of the column of names."""
-    header = (first, "Texts", "Positive", "Accuracy", "F1", "ROC AUC", "Log loss", "ECE")
+    two = all(each.positives is not None for each in metrics.values())
+    header = (first, "Texts", *(["Positive"] if two else []), "Accuracy")
+    header += ("F1" if two else "Macro F1", "ROC AUC", "Log loss", "ECE")
     rows = [
         (
             name,
             f"{each.n:,}",
-            f"{each.positives / each.n:.0%}",
+            *([] if each.positives is None else [f"{each.positives / each.n:.0%}"]),
             f"{each.accuracy:.1%}",
             f"{each.f1:.3f}",
             "not defined" if each.roc_auc is None else f"{each.roc_auc:.3f}",

@@ -1,4 +1,9 @@
-"""Fitted pipelines on disk: skops with an allow-list of our own, never pickle."""
+"""Fitted pipelines on disk: skops with an allow-list of our own, never pickle.
+
+The module paths and names in `TRUSTED_TYPES` are part of the format of saved models: skops writes
+them into the file. Moving or renaming one of these classes, or one of the attributes that end in
+``_``, makes all models that are saved unreadable, so they stay where they are.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +14,41 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pipelines.errors import CorruptModelError, UnsafeModelError
+from pipelines.errors import CorruptModelError, InputError, UnsafeModelError
+from pipelines.labels import BINARY, Classes, check_names
+from pipelines.training.archive import check_archive
+from pipelines.training.text_profile import write_profile
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
+    from pipelines.config.params import Language
     from pipelines.training.evaluation import Metrics
+    from pipelines.training.text_profile import TextProfile
 
 MODEL_FILE: Final = "model.skops"
+VERDICTS: Final = "verdicts"
+"""The parameter of a logged model that asks for probabilities with the labels."""
+_LOADER: Final = "pipelines.batch.pyfunc"
+"""The module by which `mlflow.pyfunc` loads models; it is part of the format."""
 
 TRUSTED_TYPES: Final = (
     "pipelines.text.vectorizer.HashedNgramVectorizer",
     "pipelines.text.vectorizer.TermWeighting",
     "pipelines.training.calibration.SigmoidCalibrated",
+    "pipelines.training.calibration.SoftmaxCalibrated",
     "pipelines.training.linear.BaggedLinearSVM",
+    "pipelines.training.linear.DualLogisticRegression",
     "pipelines.training.linear.LinearComplementNB",
     "pipelines.training.linear.LinearSVM",
+    "pipelines.training.one_vs_rest.OneVsRest",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.feature_selection._univariate_selection.chi2",
     "sklearn.model_selection._split.StratifiedKFold",
     "sklearn.tree._tree.Tree",
 )
-"""What a model may contain beyond the types that skops itself trusts."""
+"""Types of a model beyond those that skops itself trusts."""
 
 
 def trusted_types() -> list[str]:
@@ -52,10 +69,12 @@ def load_pipeline(folder: Path) -> Pipeline:
     UnsafeModelError
         If the model is a pickle, or contains a type that is not on our list.
     CorruptModelError
-        If the file cannot be read, or holds no fitted pipeline that tells `NEGATIVE` from
-        `POSITIVE` with a probability.
+        If the file cannot be read, or holds no fitted pipeline that gives two or more named
+        classes a probability.
     """
     import skops.io
+
+    from pipelines.training.soundness import check_arrays
 
     path = folder / MODEL_FILE
     if not path.is_file():
@@ -69,23 +88,50 @@ def load_pipeline(folder: Path) -> Pipeline:
         raise CorruptModelError(f"{folder.name} holds no {MODEL_FILE}")
     trusted = trusted_types()
     try:
+        check_archive(path)
         unknown = set(skops.io.get_untrusted_types(file=path)) - set(trusted)
         if unknown:
+            names = ", ".join(sorted(unknown))[:300]
             raise UnsafeModelError(
-                f"{folder.name} contains {', '.join(sorted(unknown))}, which OpinionLens does not "
-                "load. A subject of another package names its types in Subject.trusted_types"
+                f"{folder.name} contains {names}, which OpinionLens does not load. A subject of "
+                "another package names its types in Subject.trusted_types"
             )
         model = skops.io.load(path, trusted=trusted)
     except UnsafeModelError:
         raise
     except Exception as error:  # a damaged file fails anywhere in zipfile, json or numpy
-        raise CorruptModelError(f"{folder.name}: {MODEL_FILE} cannot be read: {error}") from error
+        reason = str(error)[:500]
+        raise CorruptModelError(f"{folder.name}: {MODEL_FILE} cannot be read: {reason}") from error
     if not _serves(model):
         raise CorruptModelError(
             f"{folder.name}: {MODEL_FILE} holds a {type(model).__name__}, not a fitted pipeline "
-            "from texts to the probabilities of NEGATIVE and POSITIVE"
+            "from texts to the probabilities of named classes, such as NEGATIVE and POSITIVE"
         )
+    check_arrays(model)
     return model
+
+
+def classes_of(pipeline: Pipeline) -> Classes:
+    """The classes of a fitted pipeline, in the order of its probabilities.
+
+    Raises
+    ------
+    InputError
+        If they have no usable names.
+    """
+    names = pipeline.classes_.tolist()
+    if not all(isinstance(name, str) for name in names):
+        raise InputError("the classes have no names")
+    check_names(names)
+    if tuple(names) == BINARY.names:
+        return BINARY
+    return Classes(tuple(names), bool(getattr(pipeline.steps[-1][1], "ordered", False)))
+
+
+def language_of(pipeline: Pipeline) -> Language:
+    """The language whose rules a pipeline goes by; English if it names none."""
+    language: Language = getattr(pipeline[0], "language", "en")
+    return language
 
 
 def _serves(model: object) -> bool:
@@ -96,9 +142,9 @@ def _serves(model: object) -> bool:
         return (
             isinstance(model, Pipeline)
             and hasattr(model, "predict_proba")
-            and list(model.classes_) == ["NEGATIVE", "POSITIVE"]
+            and bool(classes_of(model).names)
         )
-    except (AttributeError, NotFittedError):
+    except (AttributeError, NotFittedError, InputError):
         return False
 
 
@@ -108,27 +154,43 @@ def save_model(
     card: str,
     metrics: Mapping[str, Metrics],
     example: list[str],
+    profile: TextProfile | None = None,
 ) -> None:
     """Write `pipeline` as an MLflow model into the new folder `folder`.
 
-    Beside MLflow's own files there are ``model_card.md`` and ``metrics.json`` (by slice). The
-    model takes texts and answers labels.
+    Beside MLflow's own files there are ``model_card.md``, ``metrics.json`` (by slice) and, if the
+    model has a `profile`, ``text_profile.json``. The model takes texts and answers labels, or
+    verdicts (`pipelines.batch.pyfunc`).
     """
     import mlflow.sklearn
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
     text = Schema([ColSpec("string")])
+    params = ParamSchema([ParamSpec(VERDICTS, DataType.boolean, default=False)])
     mlflow.sklearn.save_model(
         pipeline,
         str(folder),
-        signature=ModelSignature(inputs=text, outputs=text),
+        signature=ModelSignature(inputs=text, outputs=text, params=params),
         input_example=example,
         serialization_format="skops",
         skops_trusted_types=trusted_types(),
         # Given, so that MLflow need not load the model in another process to guess them.
         pip_requirements=[f"opinionlens=={version('opinionlens')}", "mlflow"],
     )
+    _load_by(_LOADER, folder)
     (folder / "model_card.md").write_text(card, encoding="utf-8")
     encoded = msgspec.json.format(msgspec.json.encode(metrics), indent=2)
     (folder / "metrics.json").write_bytes(encoded + b"\n")
+    if profile is not None:
+        write_profile(profile, folder)
+
+
+def _load_by(module: str, folder: Path) -> None:
+    """Let `mlflow.pyfunc` load the model in `folder` by a module of ours."""
+    from mlflow.models import Model
+    from mlflow.models.model import MLMODEL_FILE_NAME
+
+    described = Model.load(str(folder))
+    described.flavors["python_function"]["loader_module"] = module
+    described.save(str(folder / MLMODEL_FILE_NAME))

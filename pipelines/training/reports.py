@@ -1,4 +1,4 @@
-"""What training leaves in ``data/reports/`` for DVC and for later commands."""
+"""Reports of training in ``data/reports/``, for DVC and for later commands."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from pipelines.datasets.writing import explained
-from pipelines.settings import Settings
+from pipelines.config.settings import Settings
+from pipelines.files import write_file
+from pipelines.training.adaptation import Kind
 from pipelines.training.evaluation import Metrics
 from pipelines.training.subjects import Value
 
@@ -26,6 +27,10 @@ class Tuned(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     study: str
     subject: str
+    start: str | None = None
+    """The model that it started from."""
+    learnt: Kind | None = None
+    """What was best: the start as it is, a model from scratch, or both together."""
     parameters: dict[str, Value]
     metric: str
     value: float
@@ -47,12 +52,7 @@ class Baselines(msgspec.Struct, frozen=True, kw_only=True):
 def write_report(settings: Settings, name: str, report: msgspec.Struct | dict[str, object]) -> Path:
     """Write `report` as JSON, whole or not at all; returns the file."""
     path = settings.paths.reports / name
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
-        temporary.write_bytes(encoded + b"\n")
-        temporary.replace(path)
+    write_file(path, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     return path
 
 

@@ -6,22 +6,27 @@ Another package adds one by an entry point in the group ``opinionlens.subjects``
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
+from pipelines.config.params import Vectorizer
 from pipelines.errors import TrainingError
-from pipelines.params import Vectorizer
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
     from sklearn.base import BaseEstimator
 
+    from pipelines.training.features import Labelled
+
 Value = float | int | str | bool | None
 Parameters = Mapping[str, Value]
+
+_log = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP: Final = "opinionlens.subjects"
 
@@ -47,6 +52,10 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
         A feature space of its own; None for the one in ``conf/params.yaml``.
     trusted_types : tuple of str
         Types outside scikit-learn that a saved model of this subject may contain.
+    choose : callable (parameters, seed, data) -> parameters, optional
+        Chooses parameters that depend on the data before `olens train` fits.
+    rivals : mapping of str to parameters
+        Models that it is compared with, by name; a study tries their parameters first.
     """
 
     name: str
@@ -56,6 +65,13 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     suggest: Callable[[BaseTrial], dict[str, Value]]
     vectorizer: Vectorizer | None = None
     trusted_types: tuple[str, ...] = ()
+    choose: Callable[[Parameters, int, Labelled], dict[str, Value]] | None = None
+    rivals: Mapping[str, Parameters] = {}
+
+    @property
+    def slug(self) -> str:
+        """The name without spaces."""
+        return self.name.replace(" ", "-")
 
     def parameters(self, given: Parameters) -> dict[str, Value]:
         """The defaults, overridden by `given`.
@@ -95,39 +111,60 @@ def get_subject(name: str) -> Subject:
     Raises
     ------
     TrainingError
-        Listing the names there are.
+        Listing the names there are, or saying why the package that brings it cannot be used.
     """
-    subjects = all_subjects()
-    if name not in subjects:
-        raise TrainingError(
-            f"There is no subject {name!r}; choose one of: {', '.join(sorted(subjects))}"
-        )
-    return subjects[name]
+    subjects, broken = _discover()
+    if name in subjects:
+        return subjects[name]
+    if name in broken:
+        raise TrainingError(broken[name])
+    raise TrainingError(
+        f"There is no subject {name!r}; choose one of: {', '.join(sorted(subjects))}"
+    )
+
+
+def all_subjects() -> dict[str, Subject]:
+    """All subjects by name: the eight of this package, then those of entry points that work."""
+    return _discover()[0]
+
+
+def broken_subjects() -> dict[str, str]:
+    """Entry points that bring no subject, by name, and why."""
+    return _discover()[1]
 
 
 @cache
-def all_subjects() -> dict[str, Subject]:
-    """All subjects by name: the eight of this package, then those of entry points."""
+def _discover() -> tuple[dict[str, Subject], dict[str, str]]:
     subjects = {subject.name: subject for subject in _built_in()}
+    broken = {}
     for point in entry_points(group=ENTRY_POINT_GROUP):
         try:
-            subject = point.load()
-        except Exception as error:  # whatever another package's import may raise
-            raise TrainingError(
-                f"The entry point {point.name} = {point.value} cannot be loaded: {error}"
-            ) from error
-        if not isinstance(subject, Subject):
-            raise TrainingError(
-                f"The entry point {point.name} = {point.value} leads to "
-                f"{type(subject).__name__}, not to a pipelines.training.subjects.Subject"
-            )
-        if subject.name in subjects:
-            raise TrainingError(
-                f"The entry point {point.name} = {point.value} brings a subject called "
-                f"{subject.name!r}, which there is already"
-            )
-        subjects[subject.name] = subject
-    return subjects
+            subject = _load(point, subjects)
+        except TrainingError as error:
+            broken[point.name] = str(error)
+            _log.warning("Skipped a subject. %s", error)
+        else:
+            subjects[subject.name] = subject
+    return subjects, broken
+
+
+def _load(point: EntryPoint, known: Mapping[str, Subject]) -> Subject:
+    start = f"The entry point {point.name} = {point.value}"
+    try:
+        subject = point.load()
+    except (Exception, SystemExit) as error:  # whatever another package's import may raise
+        reason = str(error).strip()[:300] or type(error).__name__
+        raise TrainingError(f"{start} cannot be loaded: {reason}") from error
+    if not isinstance(subject, Subject):
+        raise TrainingError(
+            f"{start} leads to {type(subject).__name__}, not to a "
+            "pipelines.training.subjects.Subject"
+        )
+    if subject.name in known:
+        raise TrainingError(
+            f"{start} brings a subject called {subject.name!r}, which there is already"
+        )
+    return subject
 
 
 def _built_in() -> list[Subject]:
@@ -215,7 +252,7 @@ def _built_in() -> list[Subject]:
         ),
         Subject(
             name="decision_tree",
-            summary="one decision tree on the most telling n-grams",
+            summary="one decision tree on the most informative n-grams",
             vectorizer=_SMALL,
             defaults={"max_depth": 40, "min_samples_leaf": 10, "n_features": 1000},
             build=_decision_tree,
@@ -227,7 +264,7 @@ def _built_in() -> list[Subject]:
         ),
         Subject(
             name="random_forest",
-            summary="random forest on the most telling n-grams",
+            summary="random forest on the most informative n-grams",
             vectorizer=_SMALL,
             defaults={"n_estimators": 150, "min_samples_leaf": 2, "n_features": 1500},
             build=_random_forest,
@@ -362,7 +399,7 @@ def _weighted(parameters: Parameters, classifier: BaseEstimator) -> BaseEstimato
 
 
 def _reduced(n_features: Value, *steps: BaseEstimator) -> BaseEstimator:
-    """Tf-idf of the n-grams that tell the classes apart best, then `steps`."""
+    """Tf-idf of the most informative n-grams (chi-squared), then `steps`."""
     from sklearn.feature_selection import SelectKBest, chi2
     from sklearn.pipeline import make_pipeline
 

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Final
 
 from tests.benchmarks import imdb, measuring, results
+from tests.benchmarks.adaptation import adaptation
+from tests.benchmarks.batch import batch
+from tests.benchmarks.classes import classes
+from tests.benchmarks.cluster import cluster
 from tests.benchmarks.contest import Contest
+from tests.benchmarks.doubts import doubts
+from tests.benchmarks.drift import drift
+from tests.benchmarks.labelling import labelling
+from tests.benchmarks.memory import memory
 from tests.benchmarks.preprocessing import preprocessing
 from tests.benchmarks.results import Result
 from tests.benchmarks.scale import scale
@@ -26,16 +34,26 @@ _BENCHMARKS: Final[dict[str, Callable[[Contest], list[Result]]]] = {
     "training": imdb.training,
     "scoring": imdb.scoring,
     "agreement": imdb.agreement,
+    "classes": classes,
     "serving": serving,
+    "adaptation": adaptation,
+    "labelling": labelling,
     "scale": scale,
+    "batch": batch,
+    "cluster": cluster,
+    "doubts": doubts,
+    "memory": memory,
+    "drift": drift,
 }
-_UNASKED: Final = [name for name in _BENCHMARKS if name != "scale"]
+_ON_DEMAND: Final = {"adaptation", "batch", "cluster", "doubts", "labelling", "memory", "scale"}
+"""They take many minutes."""
+_UNASKED: Final = [name for name in _BENCHMARKS if name not in _ON_DEMAND]
 _BUSY: Final = 0.5
 _REPORT: Final = Path(__file__).resolve().parents[1] / "artifacts" / "bench.json"
 
 
 def main() -> int:
-    """Run the benchmarks that are named, or all but `scale`, which takes minutes."""
+    """Run the benchmarks that are named, or all but those that take many minutes."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=main.__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(_BENCHMARKS))
     parser.add_argument("--repetitions", type=int, default=3, help="rounds of each timing")

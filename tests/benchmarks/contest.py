@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipelines.config.params import Vectorizer
 from pipelines.inference.compiling import fuse
-from pipelines.inference.linear import LinearScorer
-from pipelines.params import Vectorizer
+from pipelines.inference.linear_scorer import LinearScorer
 from pipelines.text.vectorizer import HashedNgramVectorizer
 from pipelines.training.features import Labelled
 from pipelines.training.fitting import fit_pipeline

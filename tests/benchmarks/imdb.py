@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from pipelines.inference.compiling import fuse
-from pipelines.inference.linear import LinearScorer
+from pipelines.inference.linear_scorer import LinearScorer
 from pipelines.training.subjects import all_subjects
 from tests.benchmarks import rivals
 from tests.benchmarks.contest import SKLEARN, Contest, Texts, fit

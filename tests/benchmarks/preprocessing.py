@@ -13,9 +13,9 @@ from typing import Final
 
 import polars as pl
 
+from pipelines.config.params import load_params
+from pipelines.config.settings import Paths, Settings
 from pipelines.datasets.preparing import preprocess
-from pipelines.params import load_params
-from pipelines.settings import Paths, Settings
 from tests.benchmarks.contest import Contest
 from tests.benchmarks.measuring import take_turns
 from tests.benchmarks.results import Result

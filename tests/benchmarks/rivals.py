@@ -6,6 +6,7 @@ import hashlib
 import html
 import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _TAG: Final = re.compile(r"</?[A-Za-z][^<>]*>|<![^<>]*>")
 _WHITE: Final = re.compile(r"\s+")
+_NO_WIDTH: Final = re.compile("[\u00ad\u180e\u200b\u2060\ufeff]")
 _MARK: Final = re.compile(r"([.!?,'/()])")
 
 
@@ -68,6 +70,17 @@ def sklearn_pipeline(min_df: int) -> Pipeline:
 
     vectorizer = TfidfVectorizer(ngram_range=(1, 3), min_df=min_df, sublinear_tf=True)
     return make_pipeline(vectorizer, LinearSVC())
+
+
+def sklearn_classifier(name: str) -> Pipeline:
+    """TF-IDF of words and pairs, and LogisticRegression or LinearSVC, for any number of classes."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.svm import LinearSVC
+
+    last = LogisticRegression(C=10, max_iter=300) if name == "LogisticRegression" else LinearSVC()
+    return make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), last)
 
 
 def vader_positive(texts: Sequence[str]) -> NDArray[np.bool_]:
@@ -120,7 +133,7 @@ def _normalise(text: str) -> str:
         if changed == text:
             break
         text = changed
-    return _WHITE.sub(" ", text).strip()
+    return unicodedata.normalize("NFC", _WHITE.sub(" ", _NO_WIDTH.sub("", text)).strip())
 
 
 def _digest(text: str) -> int:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -34,22 +35,23 @@ def scale(contest: Contest) -> list[Result]:
     with tempfile.TemporaryDirectory(prefix="olens-scale-") as temporary:
         contest.say(f"making {ALL_ROWS:,} rows")
         everything = Path(temporary) / "all.csv"
-        _make(contest.data / "raw", everything)
+        make_rows(contest.data / "raw", everything, ALL_ROWS)
         for share, divisor in _SHARES.items():
             rows = ALL_ROWS // divisor
             root = Path(temporary) / share
-            _make_project(root, everything, rows)
+            make_project(root, everything, rows)
             results += _measure(contest, root, f"{share} of Amazon ({rows:,} rows)", divisor == 1)
     return results
 
 
-def _make(raw: Path, target: Path) -> None:
+def make_rows(raw: Path, target: Path, rows: int) -> None:
+    """Write a CSV like Amazon's; see `tests.benchmarks.amazon`."""
     module = "tests.benchmarks.amazon"
-    command = [sys.executable, "-m", module, str(raw), str(target), str(ALL_ROWS)]
+    command = [sys.executable, "-m", module, str(raw), str(target), str(rows)]
     subprocess.run(command, check=True, cwd=_PROJECT)
 
 
-def _make_project(root: Path, everything: Path, rows: int) -> None:
+def make_project(root: Path, everything: Path, rows: int) -> None:
     """A project of its own with the first `rows` rows as its only data set."""
     params = yaml.safe_load((_PROJECT / "conf" / "params.yaml").read_text(encoding="utf-8"))
     params["datasets"] = {"amazon": params["datasets"]["amazon"]}
@@ -66,7 +68,7 @@ def _measure(contest: Contest, root: Path, what: str, is_whole: bool) -> list[Re
     seconds, memory = [], []
     for command in _COMMANDS:
         contest.say(f"olens {' '.join(command)}: {what}")
-        measured = _run(root, command)
+        measured = run_olens(root, command)
         seconds.append(measured["seconds"])
         memory.append(measured["bytes"] / _GIB)
     stages = ", ".join(
@@ -92,16 +94,28 @@ def _measure(contest: Contest, root: Path, what: str, is_whole: bool) -> list[Re
     ]
 
 
-def _run(root: Path, command: tuple[str, ...]) -> dict[str, float]:
-    report = root / "measured.json"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("OLENS_")}
+def run_olens(root: Path, command: Sequence[str], **variables: str) -> dict[str, float]:
+    """Run `olens` in a project; returns its ``seconds`` and the ``bytes`` of its peak memory.
+
+    What it prints is in the file ``printed`` of the project.
+    """
     olens = str(Path(sys.executable).parent / "olens")
-    subprocess.run(
-        [sys.executable, peak.__file__, str(report), olens, "--root", str(root), *command],
-        check=True,
-        env=environment,
-        cwd=root,
-        stdout=subprocess.DEVNULL,
-    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OLENS_")} | variables
+    return run_measured([olens, "--root", str(root), *command], root, environment)
+
+
+def run_measured(
+    command: Sequence[str], root: Path, environment: Mapping[str, str] | None = None
+) -> dict[str, float]:
+    """The same for any command."""
+    report = root / "measured.json"
+    with (root / "printed").open("w", encoding="utf-8") as printed:
+        subprocess.run(
+            [sys.executable, peak.__file__, str(report), *command],
+            check=True,
+            env=environment,
+            cwd=root,
+            stdout=printed,
+        )
     measured: dict[str, float] = json.loads(report.read_text(encoding="utf-8"))
     return measured

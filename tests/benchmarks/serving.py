@@ -24,9 +24,9 @@ import httpx
 import joblib
 import msgspec
 
-from pipelines.inference.linear import TABLE_FILE, LinearScorer
-from pipelines.manifest import write_manifest
-from pipelines.registry.cache import ModelCache
+from pipelines.cache.model_cache import ModelCache
+from pipelines.inference.linear_scorer import TABLE_FILE, LinearScorer
+from pipelines.registry.manifest import write_manifest
 from pipelines.registry.versions import RegisteredVersion
 from tests.benchmarks.contest import Contest, Texts
 from tests.benchmarks.http_load import Load, Measured

@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from litestar import Litestar
 
 ECHO: Final = "/api/v1/inference/echo"
-PROTOCOLS: Final = {
-    "ours": "opinionlens_server.protocol:TogetherProtocol",
-    "fastapi": "httptools",
-}
 PIPELINE_FILE: Final = "pipeline.joblib"
 
 
@@ -28,15 +24,15 @@ def ours(folder: Path) -> Litestar:
     from litestar import post
     from litestar.params import JSONBody
 
+    from opinionlens_server.api.inference import TextBody
     from opinionlens_server.app import create_app
-    from opinionlens_server.controllers.inference import TextBody
-    from opinionlens_server.inference import Prediction
-    from opinionlens_server.limits import limit_rate
-    from pipelines.settings import load_settings
+    from opinionlens_server.models.predictor import Prediction
+    from opinionlens_server.security.guards import admit
+    from pipelines.config.settings import load_settings
 
-    @post(ECHO, status_code=200, before_request=limit_rate)
+    @post(ECHO, status_code=200, before_request=admit)
     async def echo(data: JSONBody[TextBody]) -> Prediction:
-        return Prediction("POSITIVE", 0.75 if data.text else 0.5, "reviews-v1")
+        return Prediction("POSITIVE", 0.75 if data.text else 0.5, 1.0, "weak", "reviews-v1")
 
     # Litestar resolves the annotations of handlers in the globals of their module.
     globals().update(JSONBody=JSONBody, TextBody=TextBody, Prediction=Prediction)
@@ -85,20 +81,22 @@ def fastapi(folder: Path) -> FastAPI:
 
 
 def main() -> None:
-    """Serve on one worker, as `olens serve` sets Uvicorn up."""
+    """Serve on one worker, ours with all that `olens serve` tells Uvicorn."""
     import uvicorn
 
+    from opinionlens_server.workers import ServerConfig
+    from pipelines.config.settings import load_settings
+
     name, port, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-    app = {"ours": ours, "fastapi": fastapi}[name](folder)
-    uvicorn.run(
-        app,
-        port=port,
-        http=PROTOCOLS[name],
-        loop="uvloop",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-    )
+    if name == "ours":
+        config: uvicorn.Config = ServerConfig(load_settings(folder).serving, {"version": 1}, 1)
+        config.app, config.factory = ours(folder), False
+    else:
+        config = uvicorn.Config(
+            fastapi(folder), log_level="warning", access_log=False, server_header=False
+        )
+    config.port = port
+    uvicorn.Server(config).run()
 
 
 if __name__ == "__main__":

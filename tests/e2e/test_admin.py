@@ -9,23 +9,25 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, StorageState, expect
+from playwright.sync_api import Browser, BrowserContext, FilePayload, Page, StorageState, expect
 
-from pipelines.registry.cache import ModelCache
-from pipelines.registry.registering import register_model
+from pipelines.cache.model_cache import ModelCache
+from pipelines.workflows.register import register
 from tests.e2e.accessibility import violations
 from tests.e2e.test_page import CONTRASTS
+from tests.integration.test_adapt_command import labelled
 from tests.integration.tracked import log_model, project_settings, save_model
 from tests.serving import Service, install_linear, serve
+from tests.support import PATIENCE
 
 pytestmark = pytest.mark.browser
 
-SCREENS = [
-    ("light", "light", 1200),
-    ("dark", "dark", 1200),
-    ("phone", "light", 375),
-    ("phone-dark", "dark", 375),
-]
+SCREENS = [("light", "light", 1200), ("phone-dark", "dark", 375)]
+LABELLED: FilePayload = {
+    "name": "mine.csv",
+    "mimeType": "text/csv",
+    "buffer": b"text,label\n" + b"good,1\nbad,0\nbad but good,0\nbad but good,1\n" * 5,
+}
 # Loading a model that is not linear imports scikit-learn.
 SLOW = 30_000
 
@@ -37,12 +39,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = project_settings(root)
     save_model(root / "logged")
     logged, _ = log_model(settings, root / "logged")
-    register_model(settings, "flights", logged)
-    register_model(settings, "shop", logged)
-    register_model(settings, "shop", logged, alias="champion")
-    register_model(settings, "shop", logged)
+    register(settings, "flights", logged)
+    register(settings, "shop", logged)
+    register(settings, "shop", logged, alias="champion")
+    register(settings, "shop", logged)
     for version in (1, 2, 3):
-        install_linear(root / "models", version, 0.1, {"good": 2.0, "bad": -2.0})
+        install_linear(root / "models", version, 0.1, {"good": 2.0, "bad": -1.5 * version})
     ModelCache(root / "models").activate("reviews-v1")
     return root
 
@@ -51,7 +53,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def admin(root: Path) -> Iterator[Service]:
     with serve(root) as service:
         for text in ("good", "good", "bad", "good and bad"):
-            httpx.post(f"{service.url}/api/v1/inference/predict", json={"text": text})
+            httpx.post(
+                f"{service.url}/api/v1/inference/predict", json={"text": text}, timeout=PATIENCE
+            )
         yield service
 
 
@@ -89,23 +93,24 @@ def page(browser: Browser, admin: Service, signed_in: StorageState) -> Iterator[
 
 
 def answering(service: Service) -> str:
-    return str(httpx.get(f"{service.url}/health/ready").json()["model"])
+    return str(httpx.get(f"{service.url}/health/ready", timeout=PATIENCE).json()["model"])
 
 
 def test_models_are_activated_and_removed_in_place(page: Page, admin: Service) -> None:
-    page.get_by_role("button", name="Activate reviews-v2").click()
+    page.get_by_role("button", name="Switch to reviews-v2").click()
     expect(page.get_by_role("status")).to_have_text("reviews-v2 answers now.")
     expect(page.get_by_role("status")).to_be_in_viewport()
-    expect(page.get_by_role("button", name="Activate reviews-v2")).to_have_count(0)
+    expect(page.get_by_role("button", name="Switch to reviews-v2")).to_have_count(0)
     assert answering(admin) == "reviews-v2"
     expect(page.locator("#service")).to_contain_text("reviews-v2", timeout=SLOW)
 
+    page.get_by_text("More about reviews-v3").click()
     page.get_by_text("Remove… reviews-v3").click()
     page.get_by_role("button", name="Yes, remove reviews-v3").click()
     expect(page.get_by_role("status")).to_have_text("reviews-v3 is removed.")
     expect(page.get_by_text("reviews version 3")).to_have_count(0)
 
-    page.get_by_role("button", name="Activate reviews-v1").click()
+    page.get_by_role("button", name="Go back to reviews-v1").click()
     expect(page.get_by_role("status")).to_have_text("reviews-v1 answers now.")
 
 
@@ -113,30 +118,32 @@ def test_a_model_is_fetched_and_answers(page: Page, admin: Service) -> None:
     page.get_by_label("Model", exact=True).select_option("shop")
     version = page.get_by_label("Version of shop")
     expect(version.get_by_role("option")).to_have_text(
-        ["The champion, or else the newest", "3", "2 (@champion)", "1"]
+        ["The alias champion, or else the newest version", "3", "2 (@champion)", "1"]
     )
     version.select_option("3")
-    page.get_by_label("Let it answer as soon as it is here").uncheck()
+    page.get_by_label("Activate it after the download").uncheck()
     page.get_by_role("button", name="Fetch").click()
     downloads = page.get_by_role("region", name="Downloads")
-    expect(downloads).to_contain_text("shop-v3 is here.", timeout=SLOW)
-    expect(page.get_by_role("button", name="Activate shop-v3")).to_be_visible()
+    expect(downloads).to_contain_text("shop-v3 is fetched.", timeout=SLOW)
+    expect(page.get_by_role("button", name="Switch to shop-v3")).to_be_visible()
     assert answering(admin) == "reviews-v1"
 
     version.select_option("")
-    page.get_by_label("Let it answer as soon as it is here").check()
+    page.get_by_label("Activate it after the download").check()
     page.get_by_role("button", name="Fetch").click()
-    expect(downloads).to_contain_text("shop-v2 is here and answers.", timeout=SLOW)
+    expect(downloads).to_contain_text("shop-v2 is fetched and active.", timeout=SLOW)
     assert answering(admin) == "shop-v2"
-    page.get_by_role("button", name="Activate reviews-v1").click()
+    page.get_by_role("button", name="Switch to reviews-v1").click()
     expect(page.get_by_role("status")).to_have_text("reviews-v1 answers now.")
 
 
 def test_the_keyboard_suffices(page: Page) -> None:
-    page.get_by_role("button", name="Activate reviews-v2").focus()
+    page.get_by_role("button", name="Switch to reviews-v2").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_have_text("reviews-v2 answers now.")
 
+    page.locator("summary", has_text="More about reviews-v1").focus()
+    page.keyboard.press("Enter")
     remove = page.locator("#remove-reviews-v1")
     remove.focus()
     page.keyboard.press("Enter")
@@ -144,7 +151,7 @@ def test_the_keyboard_suffices(page: Page) -> None:
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Yes, remove reviews-v1")).to_be_hidden()
 
-    page.get_by_role("button", name="Activate reviews-v1").focus()
+    page.get_by_role("button", name="Switch to reviews-v1").focus()
     page.keyboard.press("Space")
     expect(page.get_by_role("status")).to_have_text("reviews-v1 answers now.")
 
@@ -175,15 +182,16 @@ def test_without_javascript_everything_works(
     page.get_by_label("Model", exact=True).select_option("shop")
     page.get_by_role("button", name="Show its versions").click()
     page.get_by_label("Version of shop").select_option("1")
-    page.get_by_label("Let it answer as soon as it is here").uncheck()
+    page.get_by_label("Activate it after the download").uncheck()
     page.get_by_role("button", name="Fetch").click()
-    # The page reloads itself until the model is here.
-    expect(page.locator("#fetches")).to_contain_text("shop-v1 is here.", timeout=SLOW)
+    # The page reloads itself until the model is fetched.
+    expect(page.locator("#fetches")).to_contain_text("shop-v1 is fetched.", timeout=SLOW)
     page.screenshot(path=artifacts / "admin-without-javascript.png", full_page=True)
 
-    page.get_by_role("button", name="Activate reviews-v2").click()
+    page.get_by_role("button", name="Switch to reviews-v2").click()
     expect(page.get_by_role("status")).to_have_text("reviews-v2 answers now.")
-    page.get_by_role("button", name="Activate reviews-v1").click()
+    page.get_by_role("button", name="Switch to reviews-v1").click()
+    page.get_by_text("More about shop-v1").click()
     page.get_by_text("Remove… shop-v1").click()
     page.get_by_role("button", name="Yes, remove shop-v1").click()
     expect(page.get_by_role("status")).to_have_text("shop-v1 is removed.")
@@ -192,6 +200,23 @@ def test_without_javascript_everything_works(
     page.get_by_role("button", name="Sign out").click()
     page.goto(f"{admin.url}/admin")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_a_model_is_made_of_a_labelled_file(page: Page, admin: Service, tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    rows = [("text", "label"), *labelled()]
+    file.write_text("\n".join(f'"{text}",{label}' for text, label in rows))
+    page.get_by_label("File", exact=True).set_input_files(file)
+    page.get_by_label("Name of the model").fill("taught")
+    page.get_by_role("button", name="Learn and compare").click()
+    result = page.get_by_role("region", name="What came of the file")
+    expect(result.get_by_role("table")).to_contain_text("From scratch", timeout=2 * SLOW)
+    result.get_by_role("button", name="Activate taught-v1").click()
+    expect(page.get_by_role("status")).to_have_text("taught-v1 answers now.")
+    assert answering(admin) == "taught-v1"
+
+    page.get_by_role("button", name="Switch to reviews-v1").click()
+    expect(page.get_by_role("status")).to_have_text("reviews-v1 answers now.")
 
 
 @pytest.mark.parametrize(("name", "scheme", "width"), SCREENS)
@@ -214,7 +239,11 @@ def test_it_fits_every_screen_and_reader(
     page = context.new_page()
     page.goto(f"{admin.url}/admin")
     expect(page.get_by_label("Model", exact=True)).to_be_visible(timeout=SLOW)
+    page.get_by_text("More about reviews-v2").click()
     page.get_by_text("Remove… reviews-v2").click()
+    page.locator("#compare-file").set_input_files(LABELLED)
+    page.get_by_role("button", name="Compare", exact=True).click()
+    expect(page.locator("#comparison")).to_contain_text("Where they disagree", timeout=SLOW)
     page.screenshot(path=artifacts / f"admin-{name}.png", full_page=True)
     check(page, axe, width)
 
@@ -234,22 +263,6 @@ def check(page: Page, axe: str, width: int) -> None:
     assert page.evaluate(CONTRASTS) == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_for_everybody_is_for_every_reader(
-    browser: Browser, admin: Service, axe: str, scheme: str
-) -> None:
-    context = browser.new_context(
-        color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce"
-    )
-    page = context.new_page()
-    page.goto(admin.url)
-    assert violations(page, axe) == []
-    page.locator("[data-example]").nth(1).click()
-    expect(page.locator("#result").get_by_role("heading").first).to_be_visible()
-    assert violations(page, axe) == []
-    context.close()
-
-
 def test_a_registry_that_is_down_is_a_message(
     browser: Browser, root: Path, artifacts: Path
 ) -> None:
@@ -261,7 +274,7 @@ def test_a_registry_that_is_down_is_a_message(
         page.goto(link[0])
         expect(page.locator("#registry")).to_contain_text("connection refused", timeout=SLOW)
         page.screenshot(path=artifacts / "admin-registry-down.png", full_page=True)
-        expect(page.get_by_role("button", name="Activate reviews-v2")).to_be_visible()
+        expect(page.get_by_role("button", name="Switch to reviews-v2")).to_be_visible()
         page.get_by_role("link", name="Ask again").click()
         expect(page.locator("#registry")).to_contain_text("connection refused", timeout=SLOW)
         page.close()

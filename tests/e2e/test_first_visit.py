@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.accessibility import violations
@@ -25,18 +27,18 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
 
 
-@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
 @pytest.mark.parametrize(
-    ("scheme", "width"), [("light", 1200), ("dark", 1200), ("light", 375)], ids=str
+    ("scheme", "width", "scripts"),
+    [("light", 1200, True), ("dark", 375, True), ("light", 375, False)],
 )
 def test_the_page(
     browser: Browser,
     fresh: Service,
     artifacts: Path,
     axe: str,
-    scripts: bool,
     scheme: Literal["light", "dark"],
     width: int,
+    scripts: bool,
 ) -> None:
     context = browser.new_context(
         color_scheme=scheme,
@@ -62,10 +64,25 @@ def test_the_page(
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert violations(page, axe) == []
 
+    page.goto(f"{fresh.url}/file")
     page.locator("#file").set_input_files(FILE)
-    page.get_by_role("button", name="Judge the file").click()
+    page.get_by_role("button", name="Show the verdicts").click()
     expect(page.locator("#file-result")).to_contain_text("4 rows")
     context.close()
+
+
+def test_a_picture_of_a_verdict_for_the_readme(
+    browser: Browser, fresh: Service, artifacts: Path
+) -> None:
+    """Written to artifacts; ``docs/images/page.png`` is a copy of it."""
+    page = browser.new_page(viewport={"width": 1180, "height": 760}, reduced_motion="reduce")
+    page.goto(fresh.url)
+    evaluate(page, COLD)
+    expect(page.locator("#result")).to_contain_text("Negative")
+    picture = Image.open(BytesIO(page.screenshot()))
+    picture.convert("RGB").quantize(192).save(artifacts / "page.png", optimize=True)
+    assert (artifacts / "page.png").stat().st_size < 100_000
+    page.close()
 
 
 def test_the_examples_have_the_verdicts_that_anyone_would_give(
@@ -86,9 +103,10 @@ def test_the_admin_page(browser: Browser, fresh: Service, artifacts: Path, axe: 
     page = browser.new_page()
     page.goto(link[0])
     models = page.locator("#models")
-    expect(models).to_contain_text("None of your own yet")
+    expect(models).to_contain_text("No models of your own yet")
     expect(models.locator(".model-active")).to_contain_text("base")
-    expect(models.get_by_role("button")).to_have_count(0)
+    expect(models.get_by_role("button")).to_have_count(1)  # for base3
+    expect(page.locator("#compare")).to_contain_text("On the same labelled texts")
     page.screenshot(path=artifacts / "admin-base.png", full_page=True)
     assert violations(page, axe) == []
     page.close()

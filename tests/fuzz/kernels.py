@@ -15,8 +15,8 @@ import atheris
 import numpy as np
 
 with atheris.instrument_imports(include=["pipelines"]):
-    from pipelines.datasets import normalise
-    from pipelines.text import characters, ngrams, spellings, tokens
+    from pipelines.inference import evidence
+    from pipelines.text import character_ngrams, characters, composing, ngrams, normalise, tokens
 
 np.seterr(over="ignore")  # hashes wrap around on purpose
 TABLES = characters.character_tables()
@@ -49,12 +49,13 @@ def guarded(size: int, dtype: type) -> np.ndarray:
 def one_input(data: bytes) -> None:
     """Normalise, tokenise and hash `data` in buffers without a spare byte; check what comes out."""
     size = len(data)
-    text = guarded(size, np.uint8)
+    room = composing.GROWTH * size
+    text = guarded(room, np.uint8)
     text[:size] = np.frombuffer(data, dtype=np.uint8)
-    first, last = guarded(size, np.int64), guarded(size, np.int64)
+    first, last = guarded(room, np.int64), guarded(room, np.int64)
     first[:size], last[:size] = np.arange(size), np.arange(size) + 1
     end = normalise.normalise_bytes(text, 0, size, first, last)
-    assert 0 <= end <= size
+    assert 0 <= end <= room
     assert all(0 <= first[i] < last[i] <= size for i in range(end))
     once = text[:end].tobytes()
     assert normalise.normalise_bytes(text, 0, end, NO_MAP, NO_MAP) == end
@@ -67,18 +68,22 @@ def one_input(data: bytes) -> None:
         assert stop > at, "no progress"
         at = stop
 
-    source, buffer = guarded(size, np.uint8), guarded(size, np.uint8)
+    source, buffer = guarded(size, np.uint8), guarded(room, np.uint8)
     source[:size] = np.frombuffer(data, dtype=np.uint8)
-    hashes = guarded(size, np.uint64)
+    hashes = guarded(size + 1, np.uint64)
     n, length = ngrams.tokenise(source, 0, size, buffer, hashes, *TABLES)
-    assert n <= length <= size
+    assert n <= size
+    assert length <= room
+    weights = guarded(4096, np.float32) + 1
+    words, known = evidence.count_words(buffer, length, hashes, n, 12, weights, 0.5)
+    assert known == words <= n
     most = ngrams.most_entries(n, length, 3, 5)
     buckets, counts = guarded(most, np.int32), guarded(most, np.float32)
     table = ngrams.cleared_table(np.empty(0, dtype=np.int32), most)
-    used = ngrams.fold_ngrams(hashes, n, 3, 12, table, buckets, counts)
+    used = ngrams.fold_ngrams(hashes, n, 3, 12, 0, table, buckets, counts)
     assert used <= most
     assert 0 <= counts[:used].sum() - sum(max(0, n - k) for k in range(3)) <= n
-    found, owners = spellings.hash_spellings(buffer, length, n, 5, *TABLES)
+    found, owners = character_ngrams.hash_spellings(buffer, length, n, 5, *TABLES)
     assert all(0 <= owner < n for owner in owners)
     before = counts[:used].sum()
     used = ngrams.fold_spellings(found, 12, table, buckets, counts, used)

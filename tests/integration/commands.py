@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
@@ -36,22 +37,38 @@ Olens = Callable[..., Result]
 
 
 @pytest.fixture
-def olens(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Olens:
+def olens() -> Olens:
     """Run the command in this process, from its entry point on."""
+    return invoke
 
-    def run(*arguments: str, stdin: str | bytes = "") -> Result:
-        given = stdin if isinstance(stdin, bytes) else stdin.encode()
-        monkeypatch.setattr(sys, "argv", ["olens", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+
+def invoke(
+    *arguments: str,
+    stdin: str | bytes = "",
+    folder: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Result:
+    """Run the command in this process, in a `folder` and an `environment` if they are given."""
+    given = stdin if isinstance(stdin, bytes) else stdin.encode()
+    streams = (_stream(), _stream(), _stream(given))
+    with (
+        chdir(folder or "."),
+        patch.multiple(sys, argv=["olens", *arguments], stdin=streams[2]),
+        redirect_stdout(streams[0]),
+        redirect_stderr(streams[1]),
         # `--root` sets a variable for the rest of the process.
-        with patch.dict(os.environ), pytest.raises(SystemExit) as end:
-            main.run()
-        captured = capsys.readouterr()
-        code = end.value.code or 0
-        assert isinstance(code, int)
-        return Result(code, captured.out, captured.err)
+        patch.dict(os.environ, dict(environment), clear=True),
+        pytest.raises(SystemExit) as end,
+    ):
+        main.run()
+    out, err = (stream.buffer.getvalue().decode() for stream in streams[:2])
+    code = end.value.code or 0
+    assert isinstance(code, int)
+    return Result(code, out, err)
 
-    return run
+
+def _stream(content: bytes = b"") -> io.TextIOWrapper[io.BytesIO]:
+    return io.TextIOWrapper(io.BytesIO(content), "utf-8", newline="", write_through=True)
 
 
 def clean_environment(**changes: str) -> dict[str, str]:

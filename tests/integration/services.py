@@ -17,17 +17,16 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.support import program, require
+from tests.support import PATIENCE, program, require
 
 POSTGRES_FOLDERS = "usr/lib/postgresql/*/bin"
-START_TIMEOUT = 120.0
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,12 @@ class PostgresServer:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nothing listens on, below those that the system gives to clients."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager
@@ -179,7 +180,7 @@ def running(
 def _wait_until_ready(
     process: subprocess.Popen[bytes], ready: Callable[[], bool], log: Path
 ) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
+    deadline = time.monotonic() + PATIENCE
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
             end = log.read_text(errors="replace")[-4000:]
@@ -198,7 +199,7 @@ def _end(process: subprocess.Popen[bytes], stop: signal.Signals) -> None:
             process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             continue
-    process.wait(timeout=10)
+    process.wait(PATIENCE)
 
 
 def _accepts_queries(address: str) -> bool:
@@ -217,7 +218,7 @@ def _accepts_queries(address: str) -> bool:
 def answers(url: str) -> bool:
     """Whether a page is there."""
     try:
-        with urllib.request.urlopen(url, timeout=1) as response:
+        with urllib.request.urlopen(url, timeout=10) as response:
             return bool(response.status == 200)
     except OSError:
         return False

@@ -19,12 +19,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import msgspec
 import pytest
 
-from pipelines.registry.registering import register_model
+from pipelines.workflows.register import register
 from tests.integration.commands import CHECKOUT, OLENS
 from tests.integration.services import (
     POSTGRES_FOLDERS,
@@ -37,7 +37,7 @@ from tests.integration.services import (
 )
 from tests.integration.tracked import Tracked
 from tests.serving import Service, serve
-from tests.support import program
+from tests.support import PATIENCE, program
 
 DEPLOY: Final = CHECKOUT / "deploy"
 ENTRYPOINT: Final = CHECKOUT / "docker/registry/entrypoint.py"
@@ -83,7 +83,7 @@ class Stack:
 
 def fetch(url: str) -> Any:
     """The JSON of a page."""
-    with urllib.request.urlopen(url, timeout=10) as response:
+    with urllib.request.urlopen(url, timeout=PATIENCE) as response:
         return json.load(response)
 
 
@@ -133,7 +133,9 @@ def registry(database: PostgresServer, secrets: Path, artifacts: Path) -> Iterat
 
 
 @contextmanager
-def service(folder: Path, secrets: Path, server: RegistryServer) -> Iterator[Service]:
+def service(
+    folder: Path, secrets: Path, server: RegistryServer, metrics_port: int
+) -> Iterator[Service]:
     """`olens serve`, with its secrets where its image expects them."""
     (folder / "conf").mkdir(exist_ok=True)
     shutil.copy(secrets / "app.toml", folder / "conf/.secrets.toml")
@@ -141,6 +143,7 @@ def service(folder: Path, secrets: Path, server: RegistryServer) -> Iterator[Ser
         "OLENS_MLFLOW__REGISTRY_URI": server.uri,
         "OLENS_SERVING__FOLLOW": "reviews@champion",
         "OLENS_SERVING__FOLLOW_INTERVAL": "1",
+        "OLENS_SERVING__METRICS_PORT": str(metrics_port),
     }
     with serve(folder, "--workers", "2", env=environment) as service:
         yield service
@@ -154,9 +157,10 @@ def stack(folder: Path, tracked: Tracked) -> Iterator[Stack]:
         base = on.enter_context(database(secrets))
         server = on.enter_context(registry(base, secrets, folder / "artifacts"))
         _register(server, tracked)
-        app = on.enter_context(service(folder, secrets, server))
+        metrics_port = free_port()
+        app = on.enter_context(service(folder, secrets, server, metrics_port))
         addresses = {
-            "app:8000": urlsplit(app.url).netloc,
+            "app:8001": f"127.0.0.1:{metrics_port}",
             "node-exporter:9100": on.enter_context(_node_exporter(folder / "backups/metrics")),
             "postgres-exporter:9187": on.enter_context(_postgres_exporter(base, secrets)),
             **{f"{name}:{port}": _free_address() for name, port in _REST.items()},
@@ -198,7 +202,7 @@ def _register(server: RegistryServer, tracked: Tracked) -> None:
         registry_password=server.password,
     )
     settings = msgspec.structs.replace(tracked.settings, mlflow=mlflow)
-    register_model(settings, "reviews", tracked.model_id, alias="champion")
+    register(settings, "reviews", tracked.model_id, alias="champion")
 
 
 @contextmanager

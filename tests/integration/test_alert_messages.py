@@ -12,7 +12,7 @@ from threading import Thread
 from typing import Any
 
 from tests.integration.services import answers, free_port, running
-from tests.support import program
+from tests.support import PATIENCE, program
 from tests.unit.deployment.test_alerts import run, with_receiver
 
 
@@ -26,7 +26,7 @@ def test_an_alert_becomes_a_message(tmp_path: Path) -> None:
             labels = ["alertname=OpinionLensDown", "severity=critical"]
             description = "--annotation=description=It does not answer."
             run("amtool", "alert", "add", *labels, description, f"--alertmanager.url={url}")
-            message = messages.get(timeout=30)
+            message = messages.get(timeout=PATIENCE)
 
     assert message["channel"] == "#alerts"
     (attachment,) = message["attachments"]

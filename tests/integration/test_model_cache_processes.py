@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.cache.model_cache import ModelCache
 from pipelines.errors import StorageError
-from pipelines.registry.cache import ModelCache
 from pipelines.registry.versions import RegisteredVersion
-from tests.support import require
-from tests.unit.registry.conftest import download, prepare
+from tests import disks
+from tests.support import PATIENCE
+from tests.unit.cache.conftest import download, prepare
 
 # A process that installs reviews-v1, saying which step it is at; a step named in argv[2] waits
 # for a line on stdin, so that the test decides what happens meanwhile.
@@ -24,9 +24,9 @@ INSTALL = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from pipelines.registry import cache as module
+from pipelines.cache import model_cache as module
 from pipelines.registry.versions import RegisteredVersion
-from tests.unit.registry.conftest import download, prepare
+from tests.unit.cache.conftest import download, prepare
 
 def step(name):
     print(name, flush=True)
@@ -87,7 +87,7 @@ def test_a_killed_install_leaves_no_model_and_the_next_one_works(cache: ModelCac
     assert cache.damaged() == {}
 
     with start(cache, "nothing") as process:
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert output.split() == ["download", "prepare", "sync", "reviews-v1"]
     assert cache.verify("reviews-v1")
@@ -98,8 +98,8 @@ def test_two_processes_share_one_download(cache: ModelCache):
     with start(cache, "download") as first:
         wait_for(first, "download")
         with start(cache, "nothing") as second:
-            first_output, _ = first.communicate("go on\n", timeout=30)
-            second_output, _ = second.communicate(timeout=30)
+            first_output, _ = first.communicate("go on\n", timeout=PATIENCE)
+            second_output, _ = second.communicate(timeout=PATIENCE)
 
     assert first_output.split() == ["prepare", "sync", "reviews-v1"]
     assert second_output.split() == ["reviews-v1"]
@@ -108,19 +108,8 @@ def test_two_processes_share_one_download(cache: ModelCache):
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
-    require(os.geteuid() == 0 and sys.platform == "linux", "mounting a tmpfs needs root on Linux")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    require(mounted.returncode == 0, f"a tmpfs cannot be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with disks.small_disk(tmp_path / "disk", "1m") as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("step", ["download", "prepare"])

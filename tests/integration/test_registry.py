@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pipelines.connection import Credentials
+from pipelines.cache.model_cache import ModelCache
+from pipelines.config.settings import Settings
 from pipelines.errors import (
     CorruptModelError,
     InputError,
@@ -23,12 +24,11 @@ from pipelines.errors import (
     TrainingError,
     UnsafeModelError,
 )
-from pipelines.registry.cache import ModelCache
 from pipelines.registry.client import Registry
-from pipelines.registry.registering import register_model
-from pipelines.registry.tracking_store import TrackingStore
+from pipelines.registry.connection import Credentials
+from pipelines.registry.logged_models import TrackingStore
 from pipelines.registry.versions import RegisteredVersion
-from pipelines.settings import Settings
+from pipelines.workflows.register import register
 from tests.integration.services import RegistryServer
 from tests.integration.tracked import METRICS, Tracked, log_model, project_settings, save_model
 
@@ -66,7 +66,7 @@ def reviews(tracked: Tracked, registry_server: RegistryServer) -> RegisteredVers
         registry_username=registry_server.username,
         registry_password=registry_server.password,
     )
-    return register_model(settings, "reviews", tracked.model_id, alias="champion")
+    return register(settings, "reviews", tracked.model_id, alias="champion")
 
 
 @pytest.fixture
@@ -109,37 +109,32 @@ def test_a_fetched_model_is_the_logged_one_byte_for_byte(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["server", "tracking store"])
 def test_mlflow_itself_predicts_with_the_registered_model(
-    reviews: RegisteredVersion,
-    tracked: Tracked,
-    registry_server: RegistryServer,
-    where: str,
+    reviews: RegisteredVersion, tracked: Tracked, registry_server: RegistryServer
 ):
-    """A clean process that knows nothing of OpinionLens."""
+    """A clean process that knows nothing of OpinionLens asks the server and the local store."""
     environment = {
         **os.environ,
-        "MLFLOW_TRACKING_URI": registry_server.uri,
         "MLFLOW_TRACKING_USERNAME": registry_server.username,
         "MLFLOW_TRACKING_PASSWORD": registry_server.password,
     }
-    name = "reviews"
-    if where == "tracking store":
-        name = register_model(tracked.settings, "local-reviews").name
-        environment["MLFLOW_TRACKING_URI"] = tracked.settings.mlflow.tracking_uri
+    local = register(tracked.settings, "local-reviews").name
+    stores = {registry_server.uri: "reviews", tracked.settings.mlflow.tracking_uri: local}
     code = (
-        f"import mlflow; model = mlflow.pyfunc.load_model('models:/{name}/1'); "
-        "print(*model.predict(['so good', 'so bad']))"
+        "import mlflow\n"
+        f"for uri, name in {stores!r}.items():\n"
+        "    mlflow.set_tracking_uri(uri)\n"
+        "    model = mlflow.pyfunc.load_model(f'models:/{name}/1')\n"
+        "    print(*model.predict(['so good', 'so bad']))\n"
     )
     ran = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
 
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.split() == ["POSITIVE", "NEGATIVE"]
-    if where == "tracking store":
-        # MLflow leaves a note beside the files of a local model, which is not part of it.
-        assert register_model(tracked.settings, name).version == 2
+    assert ran.stdout.splitlines() == ["POSITIVE NEGATIVE"] * 2
+    # MLflow leaves a note beside the files of a local model, which is not part of it.
+    assert register(tracked.settings, local).version == 2
 
 
 def test_the_server_lists_the_files_and_links_the_model(
@@ -159,8 +154,8 @@ def test_the_server_lists_the_files_and_links_the_model(
 
 
 def test_an_alias_moves_to_the_version_that_was_registered_last(remote: Settings):
-    first = register_model(remote, "moving", alias="champion")
-    second = register_model(remote, "moving", alias="champion")
+    first = register(remote, "moving", alias="champion")
+    second = register(remote, "moving", alias="champion")
 
     registry = Registry(remote.mlflow)
     assert [first.version, second.version] == [1, 2]
@@ -171,9 +166,9 @@ def test_an_alias_moves_to_the_version_that_was_registered_last(remote: Settings
 
 def test_without_a_choice_the_champion_is_taken_or_else_the_newest(remote: Settings):
     for alias in (None, "champion", None):
-        register_model(remote, "chosen", alias=alias)
-    register_model(remote, "newest")
-    register_model(remote, "newest")
+        register(remote, "chosen", alias=alias)
+    register(remote, "newest")
+    register(remote, "newest")
 
     registry = Registry(remote.mlflow)
     assert registry.resolve("chosen").version == 2
@@ -182,7 +177,7 @@ def test_without_a_choice_the_champion_is_taken_or_else_the_newest(remote: Setti
 
 def test_names_may_hold_blanks_quotes_and_letters_of_any_language(remote: Settings, tmp_path: Path):
     name = "It's Bücher 書"
-    register_model(remote, name)
+    register(remote, name)
 
     registry = Registry(remote.mlflow)
     version = registry.resolve(name)
@@ -213,7 +208,7 @@ def test_models_are_listed_with_their_versions(reviews: RegisteredVersion, remot
         ({"name": 'it\'s "quoted"'}, "no model"),
     ],
 )
-def test_what_is_not_in_the_registry_is_named_with_what_is(
+def test_unknown_names_are_errors_that_list_the_registered_ones(
     reviews: RegisteredVersion, remote: Settings, choice: dict[str, str], says: str
 ):
     with pytest.raises(ModelNotFoundError, match=says):
@@ -290,10 +285,14 @@ def everything(settings: Settings, server: RegistryServer) -> tuple[object, ...]
     )
 
 
-@pytest.mark.parametrize("failure", [RuntimeError("lost"), KeyboardInterrupt()])
 @pytest.mark.parametrize(
-    "step",
-    ["upload", "finalize_logged_model", "create_model_version", "set_registered_model_alias"],
+    ("step", "failure"),
+    [
+        ("upload", RuntimeError("lost")),
+        ("finalize_logged_model", KeyboardInterrupt()),
+        ("create_model_version", RuntimeError("lost")),
+        ("set_registered_model_alias", KeyboardInterrupt()),
+    ],
 )
 def test_a_registration_that_fails_leaves_nothing(
     reviews: RegisteredVersion,
@@ -323,7 +322,7 @@ def test_a_registration_that_fails_leaves_nothing(
         expected = RegistryError if isinstance(failure, RuntimeError) else KeyboardInterrupt
         for name in ("reviews", "brand-new"):
             with pytest.raises(expected):
-                register_model(remote, name, tracked.model_id, alias="champion")
+                register(remote, name, tracked.model_id, alias="champion")
 
     assert everything(remote, registry_server) == before
 
@@ -341,7 +340,7 @@ def test_names_that_mlflow_refuses_are_input_errors(
 ):
     before = everything(remote, registry_server)
     with pytest.raises(InputError):
-        register_model(remote, name, alias=alias)
+        register(remote, name, alias=alias)
     assert everything(remote, registry_server) == before
 
 
@@ -352,12 +351,12 @@ def test_a_damaged_logged_model_is_not_registered(tmp_path: Path, tracked: Track
     (Path(uri.removeprefix("file://")) / "model.skops").write_bytes(b"x")
 
     with pytest.raises(CorruptModelError, match=r"model\.skops differs"):
-        register_model(settings, "damaged")
+        register(settings, "damaged")
 
 
 def test_registering_in_another_sqlite_file_copies_the_files(tracked: Tracked, tmp_path: Path):
     settings = with_mlflow(tracked.settings, registry_uri=f"sqlite:///{tmp_path}/deep/registry.db")
-    version = register_model(settings, "copied", tracked.model_id, alias="champion")
+    version = register(settings, "copied", tracked.model_id, alias="champion")
     folder = tmp_path / "fetched"
     folder.mkdir()
     Registry(settings.mlflow).download(version, folder)
@@ -371,7 +370,7 @@ def test_registering_in_another_sqlite_file_copies_the_files(tracked: Tracked, t
 
 @pytest.mark.parametrize("password", ["wrong", ""])
 @pytest.mark.usefixtures("no_proxy_variables")
-def test_a_wrong_password_is_said_without_showing_it(remote: Settings, password: str):
+def test_a_wrong_password_is_an_error_that_does_not_show_it(remote: Settings, password: str):
     registry = Registry(with_mlflow(remote, registry_password="not-this-one").mlflow)
     with pytest.raises(RegistryAuthError, match="refused the user 'admin'") as caught:
         registry.models()
@@ -382,7 +381,7 @@ def test_a_wrong_password_is_said_without_showing_it(remote: Settings, password:
 
 
 @pytest.mark.usefixtures("no_proxy_variables")
-def test_nobody_is_refused_too(remote: Settings):
+def test_a_caller_without_an_account_is_refused_too(remote: Settings):
     anonymous = with_mlflow(remote, registry_username="", registry_password="")
     with pytest.raises(RegistryAuthError, match="a caller without a name"):
         Registry(anonymous.mlflow).models()
@@ -400,7 +399,7 @@ def test_any_password_works_and_permissions_are_respected(
     assert registry.resolve("reviews") == reviews
     registry.download(reviews, tmp_path)
     with pytest.raises(RegistryAuthError, match="what the account may do"):
-        register_model(remote, "reviews", credentials=account)
+        register(remote, "reviews", credentials=account)
     assert account.password not in repr(account)
     assert account.password not in registry.server.name
 
@@ -437,7 +436,7 @@ def test_a_pickle_is_refused_before_it_is_downloaded(remote: Settings, tmp_path:
     settings = with_mlflow(remote, experiment="pickles")
     id_, _ = log_model(settings, files)
     with pytest.raises(UnsafeModelError, match="olens train --log-model"):
-        register_model(settings, "pickled", id_)
+        register(settings, "pickled", id_)
     version = register_behind_our_back(settings, "pickled", files)
 
     folder = tmp_path / "fetched"
@@ -496,7 +495,7 @@ def test_a_model_without_manifest_is_not_ours(remote: Settings, tracked: Tracked
 def test_files_that_are_gone_from_the_server_are_missed(
     remote: Settings, registry_server: RegistryServer, tmp_path: Path, lost: str
 ):
-    version = register_model(remote, "lost")
+    version = register(remote, "lost")
     uri = (
         Registry(remote.mlflow)
         .server.client()

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from pipelines.connection import Credentials, Server, set_mlflow_defaults
+from pipelines.config.settings import MLflow
 from pipelines.errors import RegistryAuthError, RegistryUnavailableError, SettingsError
 from pipelines.registry.client import Registry
-from pipelines.settings import MLflow
+from pipelines.registry.connection import Credentials, Server, set_mlflow_defaults
 from tests.integration.services import free_port
+from tests.support import PATIENCE
 
 
 def http(body: bytes, status: str = "200 OK", kind: str = "application/json") -> bytes:
@@ -94,7 +95,7 @@ def test_a_dead_server_is_named_without_the_password():
     assert "s3cret" not in str(caught.value)
 
 
-def test_a_host_that_does_not_exist_is_said_to():
+def test_an_unknown_host_is_named():
     with pytest.raises(RegistryUnavailableError, match="no such host"):
         registry("http://no-such-host.invalid").models()
 
@@ -102,7 +103,7 @@ def test_a_host_that_does_not_exist_is_said_to():
 @pytest.mark.parametrize(
     "uri", ["http://", "http://[::1", "http://a:b", "gopher://x", "localhost:5000", "./mlruns"]
 )
-def test_what_is_not_an_address_is_a_settings_error(uri: str):
+def test_an_invalid_address_is_a_settings_error(uri: str):
     with pytest.raises(SettingsError, match=r"mlflow\.registry_uri.*have to be the address"):
         registry(uri)
 
@@ -133,13 +134,13 @@ def test_credentials_go_to_their_server_only():
         with Server(uri, Credentials("me", "s3cret"), 1.0).answering():
             Server(uri, Credentials("me", "s3cret"), 1.0).client().search_registered_models()
             Server(uri, Credentials(), 1.0).client().search_registered_models()
-        thread.join(5)
+        thread.join(PATIENCE)
 
     assert b"Authorization: Basic bWU6czNjcmV0" in asked[0]
     assert b"Authorization" not in asked[1]
 
 
-def test_what_the_user_set_for_mlflow_stays(monkeypatch: pytest.MonkeyPatch):
+def test_mlflow_variables_of_the_user_are_kept(monkeypatch: pytest.MonkeyPatch):
     import os
 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")

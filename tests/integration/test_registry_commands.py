@@ -10,7 +10,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import termios
 import threading
 import zlib
@@ -21,11 +20,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pipelines.registry.cache import ModelCache
+from pipelines.cache.model_cache import ModelCache
+from tests.disks import small_disk
 from tests.integration.commands import CHECKOUT, OLENS, Olens
 from tests.integration.services import RegistryServer, free_port
-from tests.integration.tracked import METRICS, Tracked, save_model
-from tests.support import require
+from tests.integration.tracked import LABELS, METRICS, TEXTS, Tracked, log_model, save_model
+from tests.support import PATIENCE
 
 pytestmark = pytest.mark.postgres
 
@@ -72,7 +72,12 @@ def registered(olens: Olens, tracked: Tracked, request: pytest.FixtureRequest) -
     return name
 
 
-def test_the_whole_way(olens: Olens, cache: ModelCache, registered: str, tracked: Tracked):
+def test_the_whole_way(
+    olens: Olens,
+    cache: ModelCache,
+    registered: str,
+    tracked: Tracked,
+):
     fetched = olens("fetch", registered, "--json")
     assert (fetched.code, fetched.message) == (0, "")
     model = json.loads(fetched.out)
@@ -84,20 +89,57 @@ def test_the_whole_way(olens: Olens, cache: ModelCache, registered: str, tracked
     assert cache.active() is None
 
     assert olens("models", "activate", model["id"]).out == f"{model['id']} is active\n"
-    (listed,) = json.loads(olens("models", "list", "--json").out)
-    assert listed == model | {"active": True}
-    assert json.loads(olens("models", "show", "--json").out) == listed
+    listed = {each["id"]: each for each in json.loads(olens("models", "list", "--json").out)}
+    mine = listed[model["id"]]
+    assert (mine["active"], mine["places"]) == (True, ["cached", "registered"])
+    assert (listed["base"]["active"], listed["base"]["places"]) == (False, ["package"])
+    assert listed[tracked.model_id]["places"] == ["logged"]
+    assert json.loads(olens("models", "show", "--json").out) == model | {"active": True}
 
     table = olens("models", "list").out
-    assert ["*", model["id"], "champion", "0.8750"] in [
-        row.split()[:4] for row in table.splitlines()
-    ]
+    assert model["id"] in table
+    assert "champion" in table
     assert "metric accuracy" in olens("models", "show", model["id"]).out
 
     assert olens("fetch", registered, "--activate").code == 0
     refused = olens("models", "remove", model["id"])
     assert refused.code == 1
     assert "is the active model" in refused.message
+
+
+def test_an_alias_moves_only_to_a_version_that_is_not_worse(
+    olens: Olens, registered: str, tracked: Tracked, tmp_path: Path
+):
+    """The second version has learnt the opposite."""
+    from mlflow import MlflowClient
+
+    worse = tmp_path / "worse"
+    save_model(worse, labels=LABELS[::-1])
+    model_id, run_id = log_model(tracked.settings, worse)
+    assert olens("register", model_id, registered).code == 0
+    rows = [f'"{text}",{label}' for text, label in zip(TEXTS, LABELS, strict=True)] * 3
+    (tmp_path / "mine.csv").write_text("\n".join(["text,label", *rows]))
+
+    def promote(version: int, *options: str) -> tuple[int, str]:
+        done = olens("promote", f"{registered}/{version}", "--data", "mine.csv", *options)
+        return done.code, done.message
+
+    def champion() -> int:
+        return int(json.loads(olens("fetch", f"{registered}", "--json").out)["version"])
+
+    code, said = promote(2)
+    assert code == 1
+    assert "champion stays version 1" in said
+    assert "mine.csv: -100.0 points of accuracy" in said
+    assert champion() == 1
+    client = MlflowClient(tracked.settings.mlflow.tracking_uri)
+    kept = client.list_artifacts(run_id, f"comparison/{registered}-v1")
+    assert [Path(each.path).name for each in kept] == ["comparison.json", "comparison.md"]
+
+    assert promote(2, "--force")[0] == 0
+    assert champion() == 2
+    assert promote(1)[0] == 0
+    assert champion() == 1
 
 
 def test_registering_as_json(olens: Olens, tracked: Tracked):
@@ -119,23 +161,54 @@ def test_a_chosen_version_is_fetched(olens: Olens, registered: str, tracked: Tra
         assert json.loads(olens("fetch", registered, *choice, "--json").out)["id"] == id_
     removed = olens("models", "remove", f"{registered}-v2", "--json")
     assert json.loads(removed.out) == {"removed": f"{registered}-v2"}
-    assert len(json.loads(olens("models", "list", "--json").out)) == 1
+    cached = json.loads(olens("models", "list", "--cached", "--json").out)
+    assert [each["id"] for each in cached] == ["base", "base3", f"{registered}-v1"]
+
+
+def test_every_name_of_a_registered_model_leads_to_it(
+    olens: Olens, registered: str, tracked: Tracked
+):
+    """What is not in the cache is fetched; what is there answers without the registry."""
+    assert olens("register", tracked.model_id, registered, "--alias", "new").code == 0
+
+    def answering(name: str) -> str:
+        return str(json.loads(olens("predict", "good", "--model", name, "--json").out)[0]["model"])
+
+    first, second = f"{registered}-v1", f"{registered}-v2"
+    names = {registered: first, f"{registered}@new": second, f"{registered}/1": first}
+    names |= {second: second, f"models:/{registered}/2": second}
+    assert {name: answering(name) for name in names} == names
+    assert json.loads(olens("models", "show", registered, "--json").out)["id"] == first
+    assert olens("models", "activate", f"{registered}@new").out == f"{second} is active\n"
+
+
+@pytest.mark.parametrize("kind", ["cached", "folder"])
+def test_a_model_that_is_not_logged_is_registered_byte_for_byte(
+    olens: Olens, registered: str, tracked: Tracked, kind: str
+):
+    name = registered if kind == "cached" else str(tracked.folder)
+    done = olens("register", name, f"{registered}-again", "--json")
+    assert done.code == 0, done.message
+    assert json.loads(done.out)["metrics"] == METRICS
+    again = Path(json.loads(olens("fetch", f"{registered}-again", "--json").out)["path"])
+    logged = (tracked.folder / "model.skops").read_bytes()
+    assert (again / "model/model.skops").read_bytes() == logged
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
         (["register", "m-00000000000000000000000000000000", "x"], 1, "no logged model m-0"),
-        (["register", "what", "x"], 1, "'what' is no model"),
+        (["register", "what", "x"], 1, "There is no model what"),
         (["register", "latest", "a/b"], 1, "Names cannot contain '/'"),
         (["register", "latest", "x", "--alias", "latest"], 1, "reserved"),
         (["fetch", "nobody"], 1, "no model 'nobody'. There are: "),
-        (["fetch", "x", "--version", "1", "--alias", "a"], 2, "not both"),
+        (["fetch", "x", "--version", "1", "--alias", "a"], 2, "give one version or one alias"),
         (["fetch", "x", "--version", "0"], 2, "--version"),
         (["fetch"], 2, "Missing argument"),
         (["models", "remove", "base"], 1, "comes with OpinionLens"),
-        (["models", "show", "x-v1"], 1, "no model 'x-v1'"),
-        (["models", "activate", "../x-v1"], 1, "no model '../x-v1'"),
+        (["models", "show", "x-v1"], 1, "There is no model x-v1"),
+        (["models", "activate", "../x-v1"], 1, "../x-v1 does not exist"),
         (["models", "remove", ".."], 1, "no model '..'"),
     ],
 )
@@ -150,12 +223,9 @@ def test_wrong_input_is_explained(
     assert list(project.iterdir()) == []
 
 
-def test_an_empty_cache_says_how_to_fill_it(olens: Olens):
-    done = olens("models", "list")
-
-    assert (done.code, done.out) == (0, "")
-    assert "olens fetch NAME" in done.message
-    assert olens("models", "list", "--json").out == "[]\n"
+def test_an_empty_cache_has_the_base_model(olens: Olens):
+    base, _ = json.loads(olens("models", "list", "--cached", "--json").out)
+    assert (base["id"], base["active"]) == ("base", True)
 
 
 def test_a_damaged_cache_is_shown(olens: Olens, cache: ModelCache, registered: str):
@@ -234,7 +304,7 @@ def test_a_terminal_is_asked_for_the_account_once(
         read_until(terminal, b"Password: ")  # its blank is written after the echo is off
         os.write(terminal, registry_server.password.encode() + b"\n")
         shown = read_until(terminal, None)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE) == 0
 
     assert registry_server.password.encode() not in shown
     assert [model.name for model in cache.list()] == [registered]
@@ -267,7 +337,7 @@ def read_until(terminal: int, text: bytes | None) -> bytes:
     """What the terminal shows until `text`, or until the process ends."""
     shown = b""
     while text is None or text not in shown:
-        ready, _, _ = select.select([terminal], [], [], 30)
+        ready, _, _ = select.select([terminal], [], [], PATIENCE)
         assert ready, f"nothing more after {shown!r}"
         try:
             got = os.read(terminal, 4096)
@@ -297,28 +367,15 @@ def test_a_full_disk_during_a_fetch(
     olens: Olens, registered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """First the download does not fit, then what is made of it."""
-    require(os.geteuid() == 0 and sys.platform == "linux", "mounting a tmpfs needs root on Linux")
     monkeypatch.setenv("OLENS_PATHS__MODELS", str(tmp_path / "disk"))
     with small_disk(tmp_path / "disk", "32k") as disk:
         done = olens("fetch", registered)
         assert done.code == 1
-        assert "is full" in done.message
+        assert "has too little room" in done.message
         assert "MB are free" in done.message
         assert [path.name for path in disk.iterdir()] == [".locks"]
     with small_disk(tmp_path / "disk", "1m"):
         assert olens("fetch", registered).code == 0
-
-
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    folder.mkdir(exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    require(mounted.returncode == 0, f"a tmpfs cannot be mounted here: {mounted.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -338,10 +395,10 @@ def test_a_fetch_that_is_ended_leaves_no_model(
             text=True,
         ) as process,
     ):
-        assert stalled.wait(30)
+        assert stalled.wait(PATIENCE)
         assert list(cache.folder.glob(f".tmp-{registered}-v1-*"))
         process.send_signal(number)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == (130 if number == signal.SIGINT else -number)
     assert "Traceback" not in said
@@ -366,7 +423,7 @@ def stalling(uri: str, after: int) -> Iterator[tuple[str, threading.Event]]:
                 passed += len(data)
                 if passed > limit:
                     stalled.set()
-                    ended.wait(60)
+                    ended.wait(PATIENCE)
                     return
                 sink.sendall(data)
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.commands import CHECKOUT, OLENS, clean_environment
+from tests.integration.commands import CHECKOUT, clean_environment, invoke
 from tests.integration.services import RegistryServer, mlflow_server, postgres
 from tests.serving import serve
-from tests.support import real_data
+from tests.support import PATIENCE, real_data
 
 TEXTS = ["A lovely, quiet film. I loved every minute!", "Awful. It broke after two days."]
 
@@ -29,22 +29,15 @@ def make_project(root: Path) -> Path:
 
 
 def olens(root: Path, *arguments: str, **variables: str) -> str:
-    """Run the command as a process of its own; returns standard output."""
-    done = subprocess.run(
-        [*OLENS, *arguments],
-        cwd=root,
-        env=clean_environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    """Run the command in `root`; returns standard output."""
+    done = invoke(*arguments, folder=root, environment=clean_environment(**variables))
+    assert done.code == 0, done.err
+    return done.out
 
 
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project in which quickstart has gone the road with the sample."""
+    """A project in which quickstart has run with the sample."""
     root = make_project(tmp_path_factory.mktemp("quickstart"))
     (root / "data").mkdir()
     shutil.copytree(CHECKOUT / "data" / "sample", root / "data" / "sample")
@@ -60,6 +53,8 @@ def test_quickstart_says_that_the_sample_is_synthetic_and_picks_up_what_is_there
     runs = (walked / "mlruns" / "mlflow.db").stat().st_mtime_ns
     again = json.loads(olens(walked, "quickstart", "--no-serve", "--json"))
     assert again["sample"] is True
+    assert again["model"] == "opinionlens-base-v1"
+    assert "not on made-up ones" in again["steps"][-1]["result"]
     assert files == {path: path.stat().st_mtime_ns for path in files}
     assert (walked / "mlruns" / "mlflow.db").stat().st_mtime_ns == runs
     models = json.loads(olens(walked, "models", "list", "--json"))
@@ -75,6 +70,9 @@ def test_quickstart_uses_raw_data_where_there_are_any(walked: Path, tmp_path: Pa
     shutil.copytree(walked / "data" / "sample" / tweets, root / "data" / "raw" / tweets)
     done = json.loads(olens(root, "quickstart", "--no-serve", "--json"))
     assert done["sample"] is False
+    assert done["model"] == "opinionlens-v1", "the model that was trained on these data answers"
+    results = {step["name"]: step["result"] for step in done["steps"]}
+    assert "is active: it was trained on the texts in data/raw" in results["fetch"]
     assert [path.name for path in (root / "data" / "prepared").iterdir()] == ["airline"]
 
 
@@ -97,7 +95,7 @@ def database() -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.postgres
-def test_a_model_goes_to_another_machine_and_outlives_the_registry(
+def test_a_model_is_used_on_another_machine_without_the_registry(
     walked: Path, database: str, tmp_path: Path
 ) -> None:
     """Register from local SQLite into a server on PostgreSQL, fetch elsewhere, lose the server."""
@@ -128,14 +126,14 @@ def access(registry: RegistryServer) -> dict[str, str]:
 
 def ask(url: str) -> list[dict[str, object]]:
     """The service's answers to `TEXTS`."""
-    answers = httpx.post(f"{url}/api/v1/inference/batch_predict", json=TEXTS)
+    answers = httpx.post(f"{url}/api/v1/inference/batch_predict", json=TEXTS, timeout=PATIENCE)
     assert answers.status_code in {200, 201}, answers.text
     return answers.json()
 
 
 @pytest.mark.slow
 @pytest.mark.real_data
-def test_dvc_goes_the_road_on_the_real_data_once(tmp_path: Path) -> None:
+def test_dvc_reproduces_the_stages_on_real_data_once(tmp_path: Path) -> None:
     """Preprocess to evaluate on all three data sets; a second `dvc repro` runs nothing."""
     root = make_project(tmp_path)
     raw = real_data() / "raw"

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import mlflow
+import mlflow.data
+import msgspec
 import pytest
+from mlflow.types import Schema
 
-from pipelines.errors import RegistryUnavailableError
-from pipelines.manifest import verify_manifest
+from pipelines.errors import RegistryError, RegistryUnavailableError, StorageError
+from pipelines.registry.manifest import verify_manifest
+from pipelines.registry.tracking import PROCESS_TAG, DatasetInput, Tracker, git_commit
 from pipelines.registry.versions import MANIFEST_TAG
-from pipelines.training.tracking import Tracker, git_commit
 from tests.integration.tracked import project_settings
 from tests.integration.training_project import TrainingProject
 
@@ -101,6 +109,102 @@ def test_the_store_makes_its_folder_and_keeps_artifacts_beside_it(
     experiment = training_project.client.get_experiment_by_name("opinionlens")
     beside = training_project.root / "mlruns" / "artifacts"
     assert experiment.artifact_location == beside.as_uri()
+
+
+def test_runs_of_killed_processes_are_ended_at_the_next_start(
+    training_project: TrainingProject, tracker: Tracker
+) -> None:
+    experiment = training_project.client.get_experiment_by_name("opinionlens").experiment_id
+    host = socket.gethostname()
+    dead, reused, elsewhere = (
+        training_project.client.create_run(experiment, tags={PROCESS_TAG: process}).info.run_id
+        for process in (f"{host} 99999999 1", f"{host} {os.getpid()} 1", "another-host 99999999 1")
+    )
+    untagged = training_project.client.create_run(experiment).info.run_id
+    with tracker.run("mine") as mine:
+        Tracker.open(training_project.settings)
+        status = {
+            run_id: get(training_project, run_id).info.status
+            for run_id in (dead, reused, elsewhere, untagged, mine.id)
+        }
+    assert status == {
+        dead: "KILLED",
+        reused: "KILLED",
+        elsewhere: "RUNNING",
+        untagged: "RUNNING",
+        mine.id: "RUNNING",
+    }
+
+
+def test_data_sets_are_inputs_that_mlflow_can_load(
+    training_project: TrainingProject, tracker: Tracker, tmp_path: Path
+) -> None:
+    (tmp_path / "train.parquet").write_bytes(b"rows")
+    given = DatasetInput(
+        name="mine.train", digest="0123456789abcdef", source=tmp_path / "train.parquet",
+        context="training", rows=3, columns={"text": "string", "label": "integer"},
+    )  # fmt: skip
+    for name in ("first", "second"):  # The same data set is one in MLflow.
+        with tracker.run(name) as run:
+            run.log_datasets([given])
+        (found,) = get(training_project, run.id).inputs.dataset_inputs
+        assert (found.dataset.name, found.dataset.digest) == ("mine.train", "0123456789abcdef")
+        assert {tag.key: tag.value for tag in found.tags} == {"mlflow.data.context": "training"}
+        assert json.loads(found.dataset.profile) == {"num_rows": 3}
+        schema = Schema.from_json(json.dumps(json.loads(found.dataset.schema)["mlflow_colspec"]))
+        assert schema.input_names() == ["text", "label"]
+        assert Path(mlflow.data.get_source(found.dataset).load()).read_bytes() == b"rows"
+
+
+def test_mlflows_pages_open_in_the_mode_for_models_that_are_trained(
+    training_project: TrainingProject, tracker: Tracker
+) -> None:
+    client = training_project.client
+    experiment = client.get_experiment_by_name("opinionlens")
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    client.delete_experiment_tag(experiment.experiment_id, "mlflow.experimentKind")
+    Tracker.open(training_project.settings)  # as one that was made before there was the tag
+    again = client.get_experiment_by_name("opinionlens")
+    assert again.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_a_deleted_experiment_is_named_with_the_way_to_restore_it(
+    training_project: TrainingProject,
+) -> None:
+    mlflow_settings = msgspec.structs.replace(training_project.settings.mlflow, experiment="gone")
+    settings = msgspec.structs.replace(training_project.settings, mlflow=mlflow_settings)
+    Tracker.open(settings)
+    found = training_project.client.get_experiment_by_name("gone")
+    training_project.client.delete_experiment(found.experiment_id)
+    with pytest.raises(
+        RegistryError, match=r"'gone' was deleted\. Restore it with: (.*); or"
+    ) as error:
+        Tracker.open(settings)
+    command = re.search("Restore it with: (.*); or", str(error.value))
+    assert command is not None
+    scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": scripts}
+    subprocess.run(command[1], shell=True, check=True, capture_output=True, env=environment)
+    Tracker.open(settings)
+
+
+def test_a_path_that_sqlalchemy_would_misread(tmp_path: Path) -> None:
+    root = tmp_path / "a?b #c%20d"
+    settings = project_settings(root)
+    with Tracker.open(settings).run("mine") as run:
+        (tmp_path / "files").mkdir()
+        (tmp_path / "files" / "note").write_text("kept")
+        run.log_files(tmp_path / "files", "files")
+    assert {path.name for path in tmp_path.iterdir()} == {"a?b #c%20d", "files"}
+    kept = root / "mlruns" / "artifacts" / run.id / "artifacts" / "files" / "note"
+    assert kept.read_text() == "kept"
+
+
+def test_a_damaged_database_is_an_error_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "mlruns").mkdir()
+    (tmp_path / "mlruns" / "mlflow.db").write_bytes(b"no database at all" * 1000)
+    with pytest.raises(StorageError, match=r"mlflow\.db: cannot be read: file is not a database"):
+        Tracker.open(project_settings(tmp_path))
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:

@@ -6,14 +6,23 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import optuna
 import polars as pl
 import pytest
+import yaml
 
+from pipelines.inference.compiling import fuse
+from pipelines.registry.logged_models import TrackingStore
+from pipelines.training.persistence import load_pipeline
 from pipelines.training.reports import read_baselines
+from pipelines.training.text_profile import read_profile
 from tests.integration.commands import Olens
 from tests.integration.training_project import TrainingProject, make_project, olens
 
 __all__ = ["olens"]
+
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 TRAIN = ("train", "--dataset", "airline")
 
@@ -38,9 +47,9 @@ class TestVectorize:
         assert "imdb" in done.out
         folder = training_project.settings.paths.features / "imdb"
         assert {path.name for path in folder.iterdir()} == {
-            "train.npz",
-            "val.npz",
-            "test.npz",
+            "train-0000.npz",
+            "val-0000.npz",
+            "test-0000.npz",
             "vectorizer.json",
         }
 
@@ -74,7 +83,7 @@ class TestTrain:
         assert run.data.params["C"] == "2"
         assert run.data.metrics["val.accuracy"] == found["validation"]["accuracy"]
 
-    def test_a_logged_model_was_looked_at_on_the_test_slices(
+    def test_a_logged_model_has_metrics_of_the_test_slices(
         self, training_project: TrainingProject, model_id: str
     ) -> None:
         logged = training_project.client.get_logged_model(model_id)
@@ -233,11 +242,10 @@ class TestEvaluate:
         ("content", "message"),
         [
             ("text,label\nfine,positive\nodd,maybe\n", "maybe"),
-            ("body,label\nfine,positive\n", "text"),
-            ("text,label\n", "mine.csv"),
+            ("text,label\n", "No row has a label"),
             (None, "mine.csv"),
         ],
-        ids=["unknown label", "no such column", "empty", "no file"],
+        ids=["unknown label", "empty", "no file"],
     )
     def test_files_that_cannot_be_used(
         self, olens: Olens, model_id: str, tmp_path: Path, content: str | None, message: str
@@ -265,7 +273,7 @@ class TestPredict:
         assert verdicts == ["POSITIVE", "NEGATIVE"]
 
     def test_as_json(self, olens: Olens, model_id: str) -> None:
-        texts = ["", "😀", "<br>", "[red]markup[/]"]
+        texts = ["😀", "<br>", "[red]markup[/]"]
         found = json.loads(olens("predict", *texts, "--model", "latest", "--json").out)
         assert [verdict["text"] for verdict in found] == texts
         assert all(0.5 <= verdict["confidence"] <= 1 for verdict in found)
@@ -281,3 +289,79 @@ class TestPredict:
         done = olens("predict", "good", "--model", "nosuch-v1")
         assert done.code == 1
         assert "nosuch-v1" in done.err
+
+
+class TestFrom:
+    def test_a_model_that_starts_from_another_is_a_model_like_any_other(
+        self, training_project: TrainingProject, olens: Olens
+    ) -> None:
+        done = olens(*TRAIN, "--from", "base", "--log-model", "--json")
+        assert done.code == 0, done.err
+        found = json.loads(done.out)
+        assert found["start"] == "base"
+        assert found["learnt"] in {"start", "scratch", "adapted"}
+        assert found["rivals"].keys() == {"base", "from scratch"}
+        params = training_project.client.get_run(found["run_id"]).data.params
+        assert params["from"] == "base"
+        assert params["C"] == str(found["parameters"]["C"])
+        logged = training_project.client.get_logged_model(found["model_id"])
+        assert logged.params["from"] == "base"
+        with TrackingStore(training_project.settings.mlflow).files(
+            TrackingStore(training_project.settings.mlflow).find(found["model_id"])
+        ) as folder:
+            card = (folder / "model_card.md").read_text()
+            pipeline = load_pipeline(folder)
+            assert read_profile(folder)
+        assert '`from="base"`' in card
+        assert "| from scratch |" in card
+        scorer = fuse(pipeline)
+        assert scorer
+        texts = ["Lovely crew, on time", "They lost my bag and were rude", ""]
+        expected = pipeline.predict_proba(texts)[:, 1]
+        np.testing.assert_allclose(scorer.predict(texts)[1], expected, atol=1e-6)
+        again = olens(*TRAIN, "--from", found["model_id"], "-p", "C=1", "-p", "scale=1")
+        assert again.code == 0, again.err
+        assert "validation, from scratch" in again.out
+        assert f"chose {found['model_id']} and your texts together" in " ".join(again.out.split())
+
+    def test_a_study_tries_the_start_and_a_model_from_scratch_first(
+        self, training_project: TrainingProject, olens: Olens
+    ) -> None:
+        options = ("--dataset", "airline", "--trials", "3", "--from", "base", "--json")
+        done = olens("tune", *options)
+        assert done.code == 0, done.err
+        tuned = json.loads(done.out)["tuned"]
+        assert (tuned["start"], tuned["subject"]) == ("base", "nbsvm from base")
+        study = optuna.load_study(
+            study_name=tuned["study"], storage=training_project.settings.optuna.storage
+        )
+        assert [trial.params["C"] == 0 for trial in study.trials[:2]] == [True, False]
+        assert [trial.params["scale"] for trial in study.trials[:2]] == [1.0, 0.0]
+        assert tuned["parameters"] == study.best_params
+
+    def test_the_start_can_be_named_in_the_parameters(
+        self, training_project: TrainingProject, olens: Olens
+    ) -> None:
+        path = training_project.root / "conf" / "params.yaml"
+        before = path.read_text()
+        values = yaml.safe_load(before)
+        values["train"] = {"from": "base", "params": {"scale": 1, "C": 0}}
+        path.write_text(yaml.safe_dump(values))
+        try:
+            found = json.loads(olens(*TRAIN, "--json").out)
+        finally:
+            path.write_text(before)
+        assert (found["start"], found["learnt"]) == ("base", "start")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--subject", "linear_svc"], "only nbsvm can"),
+            (["-p", "smoothing=1"], "it has: scale, C, ratios"),
+            (["--from", "nothing"], "There is no model nothing"),
+        ],
+    )
+    def test_wrong_input(self, olens: Olens, arguments: list[str], message: str) -> None:
+        done = olens(*TRAIN, "--from", "base", *arguments)
+        assert done.code == 1
+        assert message in " ".join(done.err.split())

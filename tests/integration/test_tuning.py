@@ -9,20 +9,23 @@ import sys
 import mlflow
 import numpy as np
 import optuna
+import polars as pl
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import loading
 
 from pipelines.errors import TrainingError
 from pipelines.inference.compiling import fuse
-from pipelines.manifest import verify_manifest
-from pipelines.registry.tracking_store import TrackingStore
+from pipelines.inference.profiling import profile_pipeline
+from pipelines.registry.logged_models import TrackingStore
+from pipelines.registry.manifest import verify_manifest
 from pipelines.registry.versions import MANIFEST_TAG
-from pipelines.training import tuning
+from pipelines.training import trials, tuning
 from pipelines.training.persistence import load_pipeline
 from pipelines.training.reports import read_tuned
 from pipelines.training.runs import Job
 from pipelines.training.subjects import Subject, get_subject
+from pipelines.training.text_profile import read_profile
 from pipelines.training.tuning import OnTrial, Plan, TuneResult, study_names, tune
 from tests.integration.commands import clean_environment
 from tests.integration.training_project import (
@@ -30,6 +33,10 @@ from tests.integration.training_project import (
     interrupt,
     wait_for_line,
 )
+from tests.support import PATIENCE
+
+# Figures are looked at of `tuned`, which is made before.
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 DATASETS = ["airline"]
 
@@ -43,7 +50,8 @@ def plan(study: str, trials: int = 2, jobs: int = 1, resume: bool = False) -> Pl
 def run(
     project: TrainingProject, wanted: Plan, subject: str = "nbsvm", **callbacks: OnTrial
 ) -> TuneResult:
-    return tune(project.settings, project.params, subject, wanted, DATASETS, **callbacks)
+    given = project.settings, project.params, subject, wanted, DATASETS
+    return tune(*given, profile=profile_pipeline, **callbacks)
 
 
 def study_of(project: TrainingProject, name: str) -> optuna.Study:
@@ -81,13 +89,20 @@ class TestAStudy:
         parent = training_project.client.get_run(tuned.tuned.run_id)
         assert parent.data.tags["study"] == "usual"
         assert parent.info.status == "FINISHED"
+        assert parent.info.run_name.startswith("tune nbsvm usual 20")
         children = nested_runs(training_project, tuned.tuned.run_id)
-        assert {child.info.run_name for child in children} == {"trial 0", "trial 1", "trial 2"}
+        assert {child.info.run_name for child in children} == {
+            f"usual trial {number}" for number in range(3)
+        }
         for child in children:
             assert child.info.status == "FINISHED"
             assert child.data.params.keys() >= {"C", "smoothing", "min_df", "ngram_max", "bits"}
             assert child.data.metrics.keys() >= {"val.accuracy", "first_look.accuracy"}
             assert child.data.tags["data.airline.sha256"]
+            inputs = {found.dataset.name: found for found in child.inputs.dataset_inputs}
+            assert inputs.keys() == {"airline.train", "airline.val"}
+            source = mlflow.data.get_source(inputs["airline.train"].dataset)
+            assert pl.read_parquet(source.load()).columns[:2] == ["text", "label"]
 
     def test_the_parent_run_has_everything_about_the_best(
         self, training_project: TrainingProject, tuned: TuneResult
@@ -119,7 +134,10 @@ class TestAStudy:
             verify_manifest(folder, logged.tags[MANIFEST_TAG])
             card = (folder / "model_card.md").read_text()
             scorer = fuse(load_pipeline(folder))
+            profile = read_profile(folder)
         assert "synthetic" in card
+        assert profile
+        assert [*profile.counts] == tuned.tuned.datasets
         assert scorer is not None
 
     def test_a_clean_process_loads_the_model_and_predicts_from_raw_texts(
@@ -152,7 +170,7 @@ class TestNames:
         self, training_project: TrainingProject, tuned: TuneResult
     ) -> None:
         with pytest.raises(
-            TrainingError, match="a study 'usual' already: go on with it by --resume"
+            TrainingError, match="a study 'usual' already: continue it with --resume"
         ):
             run(training_project, plan("usual"))
 
@@ -232,7 +250,7 @@ class TestInterrupting:
         )
         wait_for_line(process, "trial 2/500")
         interrupt(process)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, err
         assert "Interrupted after" in err
         assert "Traceback" not in err
@@ -300,7 +318,7 @@ class TestInterrupting:
         def interrupted(*arguments: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(tuning, "fit_classifier", interrupted)
+        monkeypatch.setattr(trials, "fit_classifier", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(training_project, plan("nothing"))
         study = study_of(training_project, "nothing")
@@ -315,10 +333,10 @@ class TestSearching:
         assert (result.tuned.trials, result.failed) == (6, 0)
         children = nested_runs(training_project, result.tuned.run_id)
         assert sorted(child.info.run_name for child in children) == [
-            f"trial {number}" for number in range(6)
+            f"two trial {number}" for number in range(6)
         ]
 
-    def test_trials_that_lag_are_pruned_after_their_first_look(
+    def test_poor_trials_are_pruned_after_a_quarter_of_the_texts(
         self, training_project: TrainingProject, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         subject = with_search(lambda trial: {"C": [10.0, 1e-4][trial.number >= 5]})
@@ -327,7 +345,10 @@ class TestSearching:
         assert result.pruned == 2
         children = nested_runs(training_project, result.tuned.run_id)
         pruned = [child for child in children if child.data.tags.get("pruned") == "true"]
-        assert {child.info.run_name for child in pruned} == {"trial 5", "trial 6"}
+        assert {child.info.run_name for child in pruned} == {
+            "pruned trial 5",
+            "pruned trial 6",
+        }
         assert all("val.accuracy" not in child.data.metrics for child in pruned)
         assert all("first_look.accuracy" in child.data.metrics for child in pruned)
 
@@ -350,7 +371,7 @@ class TestSearching:
         assert (result.failed, result.tuned.trials) == (1, 1)
         children = nested_runs(training_project, result.tuned.run_id)
         statuses = {child.info.run_name: child.info.status for child in children}
-        assert statuses["trial 1"] == "FINISHED"
+        assert statuses["failing trial 1"] == "FINISHED"
 
     def test_missing_test_data_are_noticed_before_the_search(
         self, training_project: TrainingProject, monkeypatch: pytest.MonkeyPatch

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from pipelines.connection import set_mlflow_defaults
-from pipelines.manifest import MANIFEST_TAG, write_manifest
-from pipelines.settings import MLflow, Paths, Settings
+from pipelines.config.settings import MLflow, Paths, Settings
+from pipelines.registry.connection import set_mlflow_defaults
+from pipelines.registry.manifest import MANIFEST_TAG, write_manifest
 
 TEXTS = ["good, very good", "a great film", "fine and good", "bad", "an awful film", "so bad"]
 LABELS = ["POSITIVE"] * 3 + ["NEGATIVE"] * 3
@@ -45,14 +46,16 @@ def project_settings(root: Path, **mlflow: object) -> Settings:
     )
 
 
-def save_model(folder: Path, serialization_format: str = "skops") -> None:
+def save_model(
+    folder: Path, serialization_format: str = "skops", labels: Sequence[str] = LABELS
+) -> None:
     """Fit a pipeline and save it with metrics and a manifest."""
     import mlflow.sklearn
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    pipeline = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(TEXTS, LABELS)
+    pipeline = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(TEXTS, labels)
     mlflow.sklearn.save_model(
         pipeline,
         str(folder),

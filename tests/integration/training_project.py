@@ -15,10 +15,11 @@ import mlflow
 import pytest
 import yaml
 
+from pipelines.config.params import Params, load_params
+from pipelines.config.settings import Settings, load_settings
 from pipelines.datasets.preparing import preprocess
-from pipelines.params import Params, load_params
-from pipelines.settings import Settings, load_settings
 from tests.integration.commands import CHECKOUT, OLENS, Olens, clean_environment
+from tests.support import PATIENCE
 
 
 class TrainingProject(NamedTuple):
@@ -74,6 +75,14 @@ def training_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Train
 
 
 @pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of a test have no figures: drawing takes longer than all else."""
+    monkeypatch.setattr("pipelines.training.runs.save_figures", lambda figures, folder: [])
+    for name in ("optimisation_history", "parameter_importance"):
+        monkeypatch.setattr(f"pipelines.training.tuning.{name}", lambda *_: None)
+
+
+@pytest.fixture
 def olens(
     training_project: TrainingProject, monkeypatch: pytest.MonkeyPatch, olens: Olens
 ) -> Olens:
@@ -82,7 +91,7 @@ def olens(
     return olens
 
 
-def wait_for_line(process: subprocess.Popen[str], text: str, seconds: float = 120) -> None:
+def wait_for_line(process: subprocess.Popen[str], text: str, seconds: float = PATIENCE) -> None:
     """Read the standard error of `process` up to a line with `text`."""
     assert process.stderr is not None
     read = []

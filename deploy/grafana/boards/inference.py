@@ -26,7 +26,7 @@ INFERENCE: Final = Board(
                 one("Verdicts of the last hour", "inference:verdicts:increase1h", decimals=0),
                 one(
                     "Positive in the last hour",
-                    "inference:positive_share:rate1h",
+                    'inference:class_share:rate1h{sentiment="POSITIVE"}',
                     "percentunit",
                     decimals=1,
                 ),
@@ -84,13 +84,13 @@ INFERENCE: Final = Board(
             "Drift: the last hour beside the week before it",
             [
                 graph(
-                    "Share of positive verdicts",
+                    "Share of each class",
                     "percentunit",
                     {
-                        "last hour": "inference:positive_share:rate1h",
-                        "week before": "inference:positive_share:rate1w",
+                        "{{sentiment}}, last hour": "inference:class_share:rate1h",
+                        "{{sentiment}}, week before": "inference:class_share:rate1w",
                     },
-                    "VerdictShareDrifts fires when they are 15 points apart.",
+                    "VerdictShareDrifts fires when those of a class are 15 points apart.",
                     highest=1,
                 ),
                 graph(
@@ -102,6 +102,23 @@ INFERENCE: Final = Board(
                     },
                     "TextLengthDrifts fires when one is twice the other.",
                 ),
+            ],
+        ),
+        Section(
+            "Drift: the newest 1,000 texts beside those that the model was made for",
+            [
+                graph(
+                    "Population stability index",
+                    "short",
+                    {
+                        "{{feature}}": "opinionlens_drift_psi",
+                        "limit": "max(opinionlens_drift_limit)",
+                    },
+                    "0: the texts are alike. TextsDrift fires when a feature stays above its "
+                    "limit. Nothing is shown for fewer than 300 texts, or a model that does not "
+                    "say what its texts should look like.",
+                ),
+                graph("Texts that are compared", "short", {"texts": "opinionlens_drift_texts"}),
             ],
         ),
         Section(

@@ -30,9 +30,9 @@ TRAEFIK: Final = Board(
                 one("Connections", "sum(traefik_open_connections)"),
                 one(
                     "Certificate ends in",
-                    "min(traefik_tls_certs_not_after) - time()",
+                    "min(max by (sans) (traefik_tls_certs_not_after)) - time()",
                     "dtdurations",
-                    "The first of them.",
+                    "The first of them; of one that was renewed, the new one.",
                     bad=14 * 24 * 3600,
                     bad_below=True,
                     empty="none",

@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 import yaml
 
-from pipelines.datasets.reading import read_batches, read_labelled
+from pipelines.config.params import Dataset, Params, load_params
+from pipelines.config.settings import Settings, load_settings
+from pipelines.datasets.reading import read_batches
 from pipelines.datasets.sources import Source
 from pipelines.errors import DataError
-from pipelines.params import Dataset, Params, load_params
-from pipelines.settings import Settings, load_settings
 
 DECLARATION = {
     "path": "reviews.csv",
@@ -90,8 +90,9 @@ def source_of(path: Path, **changes: object) -> Source:
 
 
 def read(path: Path, **changes: object) -> pl.DataFrame:
-    """`read_labelled` of a file that is declared in the usual way, with changes."""
-    return read_labelled(path, source_of(path, **changes).declaration)
+    """The texts and codes of a file that is declared in the usual way, with changes."""
+    batches = list(read_batches(source_of(path, **changes)))
+    return pl.concat(batches).select("text", "label").drop_nulls()
 
 
 def fault(path: Path, **changes: object) -> str:

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.datasets import reading
 from pipelines.datasets.cleaning import Tally, clean
-from pipelines.datasets.normalise import normalise
 from pipelines.errors import MissingExtraError
+from pipelines.tables.options import Limits
+from pipelines.tables.reading import open_table
+from pipelines.text.normalise import normalise
 from tests.unit.datasets.project import csv_of, source_of
 
 
@@ -80,13 +81,14 @@ def test_blanks_and_declared_labels_are_left_out_and_counted(tmp_path: Path) -> 
     )
 
 
-def test_batches_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_do_not_matter(tmp_path: Path) -> None:
     rows = [(f"text {i % 13}", ("pos", "neg", "pos")[i % 3]) for i in range(50)]
     whole, tally = cleaned(rows, tmp_path)
-    monkeypatch.setattr(reading, "_BATCH_ROWS", 7)
     progress: list[int] = []
+    source = source_of(tmp_path / "file.csv")
+    small = open_table(source.path, limits=Limits(batch=100))
 
-    texts, again, _ = clean(source_of(tmp_path / "file.csv"), progress.append)
+    texts, again, _ = clean(source, progress.append, small)
 
     assert texts.equals(whole)
     assert again == tally
@@ -110,7 +112,7 @@ some_rows = st.lists(st.tuples(words.map("".join), labels), max_size=25)
 
 @settings(max_examples=60, deadline=None)
 @given(some_rows, st.randoms(use_true_random=False))
-def test_cleaning_is_what_it_says(
+def test_cleaning_matches_its_definition(
     tmp_path_factory: pytest.TempPathFactory,
     rows: list[tuple[str, str]],
     shuffle: random.Random,

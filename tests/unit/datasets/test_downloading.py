@@ -238,7 +238,7 @@ def test_a_file_with_other_columns_does_not_replace_a_good_one(
     declared.write(CONTENT, f"Folder/{NAME}")
     kaggle.files = {NAME: b"<html>Sign in</html>\n"}
 
-    with pytest.raises(DataError, match="has no column 'text'"):
+    with pytest.raises(DataError, match="is an HTML page"):
         fetch(declared, force=True)
 
     assert (declared.raw / "Folder" / NAME).read_bytes() == CONTENT

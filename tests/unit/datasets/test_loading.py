@@ -6,18 +6,16 @@ import msgspec
 import polars as pl
 import pytest
 
+from pipelines.config.params import Split
 from pipelines.datasets.loading import (
-    declaration_for_file,
     load_report,
     load_slices,
     load_split,
     stale,
 )
 from pipelines.datasets.preparing import preprocess
-from pipelines.datasets.reading import read_labelled
 from pipelines.datasets.splitting import SplitName
 from pipelines.errors import DataError
-from pipelines.params import Split
 from tests.unit.datasets.project import Project, csv_of, rows_of
 
 
@@ -40,13 +38,13 @@ def test_data_sets_are_loaded_one_below_the_other(prepared: Project) -> None:
     assert two["text"].str.starts_with("two").all()
 
 
-def test_what_is_not_prepared_says_which_command_to_run(project: Project) -> None:
+def test_unprepared_data_name_the_command_to_run(project: Project) -> None:
     with pytest.raises(DataError, match="Run: olens preprocess reviews"):
         load_split(project.settings, project.params, "test")
     with pytest.raises(DataError, match="Run: olens preprocess reviews"):
         load_report(project.settings, "reviews")
     with pytest.raises(DataError, match="Run: olens preprocess"):
-        load_slices(project.settings)
+        load_slices(project.settings, project.params)
     with pytest.raises(DataError, match="No data set 'other' is declared"):
         load_split(project.settings, project.params, "test", ["other"])
 
@@ -133,19 +131,3 @@ def test_a_folder_without_a_report_is_noticed(prepared: Project) -> None:
         (message,) = stale(prepared.settings, prepared.params)
 
         assert "does not say what it was made from" in message
-
-
-def test_a_file_of_ones_own_has_the_labels_of_all_declarations(project: Project) -> None:
-    project.declare(
-        stars={"labels": {"negative": ["1", "2"], "positive": ["3"]}, "drop": ["none"]},
-        binary={"labels": {"negative": ["0"], "positive": ["1.0"]}, "drop": ["3"]},
-    )
-
-    found = declaration_for_file(project.params, "review", "stars")
-
-    assert (found.text, found.label) == ("review", "stars")
-    assert set(found.labels["negative"]) == {"negative", "2", "0"}
-    assert set(found.labels["positive"]) == {"positive"}
-    assert found.drop == ["none"]
-    path = project.write("review,stars\na,POSITIVE\nb,0\nc,none\n")
-    assert read_labelled(path, found).rows() == [("a", 1), ("b", 0)]

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 
 from pipelines.datasets.loading import load_report, load_split
-from pipelines.datasets.normalise import normalise
 from pipelines.datasets.preparing import preprocess
-from pipelines.datasets.reports import fingerprint
 from pipelines.errors import DataError
+from pipelines.files import fingerprint
+from pipelines.text.normalise import normalise
 from tests.unit.datasets.project import Project, csv_of, rows_of
 
 
@@ -51,6 +51,26 @@ def test_row_order_changes_nothing_but_the_source(project: Project) -> None:
     after = project.snapshot()
     changed = {name for name in before | after if before.get(name) != after.get(name)}
     assert changed == {"data/prepared/reviews/report.json"}
+
+
+def test_what_does_not_fit_into_memory_is_prepared_in_parts(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [*rows_of(900), *rows_of(300), ("tie", "pos"), ("tie", "neg"), ("", "pos")]
+    project.write(csv_of(rows))
+    whole = preprocess(project.settings, project.params).datasets
+    files = sorted((project.prepared / "reviews").glob("*.parquet"))
+    before = {file.name: pl.read_parquet(file) for file in files}
+    monkeypatch.setenv("OLENS_TRAINING__MEMORY", "64KiB")  # eight parts and more
+
+    assert preprocess(project.settings, project.params).datasets == whole
+
+    assert {path.name for path in (project.prepared / "reviews").iterdir()} == {
+        *before,
+        "report.json",
+    }
+    for file in files:
+        assert pl.read_parquet(file).equals(before[file.name])
 
 
 def test_running_again_writes_the_same_bytes(project: Project) -> None:
@@ -154,6 +174,7 @@ def unknown_label(project: Project) -> str:
 
 
 def broken_utf8(project: Project) -> str:
+    project.declare(reviews={"encoding": "utf-8"})
     project.write(csv_of(rows_of(20)).encode() + b"caf\xe9,pos\n")
     return "byte 0xE9"
 
@@ -181,7 +202,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("spoil", FAULTS)
-def test_an_error_leaves_what_was_prepared_before(
+def test_an_error_keeps_the_data_prepared_before(
     spoil: Callable[[Project], str], project: Project
 ) -> None:
     project.write(csv_of(rows_of(200)))

@@ -41,7 +41,7 @@ def words(text: str) -> list[str]:
 
 
 def test_slices_come_from_the_test_splits(sliced: Project) -> None:
-    slices = load_slices(sliced.settings)
+    slices = load_slices(sliced.settings, sliced.params)
     test = set(load_split(sliced.settings, sliced.params, "test").rows())
 
     assert set(slices) == {
@@ -57,7 +57,7 @@ def test_slices_come_from_the_test_splits(sliced: Project) -> None:
 
 def test_balanced_has_as_many_of_each_class_in_each_data_set(sliced: Project) -> None:
     test = load_split(sliced.settings, sliced.params, "test")
-    balanced = load_slices(sliced.settings)["balanced"]
+    balanced = load_slices(sliced.settings, sliced.params)["balanced"]
 
     for name in ("one", "two"):
         smaller = min(Counter(test.filter(dataset=name)["label"]).values())
@@ -65,7 +65,7 @@ def test_balanced_has_as_many_of_each_class_in_each_data_set(sliced: Project) ->
 
 
 def test_short_and_long_are_the_outer_quarters(sliced: Project) -> None:
-    slices = load_slices(sliced.settings)
+    slices = load_slices(sliced.settings, sliced.params)
     for name in ("one", "two"):
         lengths = sorted(len(words(text)) for text in slices[name]["text"])
         quarter = len(lengths) // 4
@@ -75,7 +75,7 @@ def test_short_and_long_are_the_outer_quarters(sliced: Project) -> None:
 
 
 def test_common_and_rare_words_are_the_outer_quarters_of_train_frequency(sliced: Project) -> None:
-    slices = load_slices(sliced.settings)
+    slices = load_slices(sliced.settings, sliced.params)
     for name in ("one", "two"):
         train = load_split(sliced.settings, sliced.params, "train", [name])["text"]
         documents = Counter(word for text in train for word in set(words(text)))
@@ -112,7 +112,7 @@ def test_texts_without_words_are_sliced_too(project: Project) -> None:
     assert "rare_words" in done.slices.slices
 
 
-def test_what_is_not_prepared_is_an_error(sliced: Project) -> None:
+def test_unprepared_data_are_an_error(sliced: Project) -> None:
     before = sliced.snapshot()
     sliced.declare(one={"path": "one.csv"}, three={"path": "three.csv"})
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipelines.config.params import Split
 from pipelines.datasets.splitting import SPLITS, assign_splits, mix_with_seed
-from pipelines.params import Split
 
 digests = st.lists(st.integers(0, 2**64 - 1), max_size=50)
 seeds = st.integers(-(2**70), 2**70)
@@ -27,7 +27,7 @@ def counted(values: NDArray[np.uint64], seed: int, shares: Split) -> dict[str, i
 
 
 @given(digests, seeds, shares, st.randoms(use_true_random=False))
-def test_neither_order_nor_company_matters(
+def test_order_and_neighbours_do_not_matter(
     values: list[int], seed: int, shares: Split, random: object
 ) -> None:
     by_digest = dict(zip(values, assign_splits(column(values), seed, shares), strict=True))
@@ -77,7 +77,7 @@ def test_seeds_give_unrelated_splits() -> None:
         assert abs(int(both.sum()) - 50_000 / 16) < 300
 
 
-def test_the_mixing_is_what_it_was() -> None:
+def test_the_hash_is_stable() -> None:
     """Prepared data must not move between splits from one version to the next."""
     found = mix_with_seed(np.array([0, 1, 2**64 - 1], dtype=np.uint64), 42).tolist()
 

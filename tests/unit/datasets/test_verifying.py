@@ -30,18 +30,19 @@ def test_a_clean_file_has_no_findings(project: Project) -> None:
     assert found.classes == {"negative": 25, "positive": 25}
 
 
-def test_everything_that_is_left_out_is_counted(project: Project) -> None:
-    project.declare(reviews={"drop": ["skip"], "encoding": "utf-8-replace"})
+def test_all_rows_left_out_are_counted(project: Project) -> None:
+    project.declare(reviews={"drop": ["skip"]})
     odd = [("", "pos"), ("a", ""), ("b", "skip"), ("c", "pos"), ("c", "neg"), ("d", "pos")]
     content = csv_of([*rows_of(20), *odd, ("d", "pos"), ("d", "neg")]).encode()
-    project.write(b"\xef\xbb\xbf" + content + b"caf\xe9 \xff,pos\n")
+    project.write(b"\xef\xbb\xbf" + content + b'caf\xe9,pos\n"never closed,pos\n')
 
     found = verified(project)
 
     assert found.usable
     assert {finding.what: finding.count for finding in found.findings} == {
-        "byte order mark at the beginning": 1,
-        "places that are not UTF-8": 2,
+        "line 30 is not UTF-8 and was read as Windows-1252": None,
+        "1 row left out: a quote is never closed (line 31)": None,
+        "rows that cannot be read": 1,
         "rows with a blank label": 1,
         "rows with a label under drop": 1,
         "rows without text": 1,
@@ -49,12 +50,13 @@ def test_everything_that_is_left_out_is_counted(project: Project) -> None:
         "texts with both labels": 2,
         "rows of texts without a majority": 2,
     }
+    assert "Windows-1252 with a byte order mark" in found.found
     done = preprocess(project.settings, project.params).datasets[0]
     assert (done.rows, done.kept) == (found.rows, found.kept)
 
 
 @pytest.mark.parametrize("spoil", FAULTS)
-def test_what_stops_preprocessing_is_a_finding_with_the_same_message(
+def test_errors_of_preprocessing_are_findings_with_the_same_message(
     spoil: Callable[[Project], str], project: Project
 ) -> None:
     message = spoil(project)
@@ -66,17 +68,6 @@ def test_what_stops_preprocessing_is_a_finding_with_the_same_message(
         preprocess(project.settings, project.params)
     assert str(error.value) in [finding.what for finding in found.findings if finding.stops]
     assert not project.snapshot()
-
-
-def test_broken_bytes_do_not_hide_the_rest(project: Project) -> None:
-    project.write(csv_of([*rows_of(20), ("a", "unsure")]).encode() + b"caf\xe9,pos\n\xff,pos\n")
-
-    found = verified(project)
-
-    stops = [finding for finding in found.findings if finding.stops]
-    assert [finding.count for finding in stops] == [2, 1]
-    assert "byte 0xE9" in stops[0].what
-    assert "'unsure' (1 row, line 22)" in stops[1].what
 
 
 def test_a_wrong_encoding_other_than_utf8_is_a_finding(project: Project) -> None:

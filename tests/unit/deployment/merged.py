@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
+import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
-from tests.support import program
+from tests.support import ENGINE, require
 
 DEPLOY: Final = Path(__file__).parents[3] / "deploy"
 STACKS: Final = ("local", "prod")
@@ -31,23 +30,38 @@ def files(*stacks: str) -> list[Path]:
 
 
 def merge(folder: Path, stack: str, **choices: str) -> subprocess.CompletedProcess[str]:
-    """Let Debian's docker-compose merge base and overlay in a copy below `folder`."""
+    """Let `docker compose` merge base and overlay in a copy below `folder`; it needs no engine."""
     copy = folder / "deploy"
     shutil.copytree(DEPLOY, copy, ignore=shutil.ignore_patterns("secrets", ".env"))
-    base = copy / "compose.yaml"
-    # The one line that this old version does not know.
-    base.write_text(re.sub(r"(?m)^name: \w+$", "", base.read_text()))
     (copy / ".env").write_text("".join(f"{k}={v}\n" for k, v in {**CHOICES, **choices}.items()))
-    command = [str(program("docker-compose")), "--env-file", str(copy / ".env")]
+    command = ["docker", "compose", f"--env-file={copy / '.env'}"]
     command += [f"--file={copy / path.name}" for path in files(stack)]
     return subprocess.run(
-        [*command, "config"], capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"}
+        [*command, "config", "--format=json"],
+        capture_output=True,
+        text=True,
+        env=docker_environment(),
     )
+
+
+def docker_environment() -> dict[str, str]:
+    """For Docker's client and its plugins, on PATH or in OLENS_ENGINE; nothing else of ours."""
+    found = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+    if ENGINE:
+        found["PATH"] = f"{ENGINE}/bin:{found['PATH']}"
+        found["DOCKER_CONFIG"] = f"{ENGINE}/docker"
+    version = ["docker", "compose", "version"]
+    there = (
+        shutil.which("docker", path=found["PATH"])
+        and not subprocess.run(version, env=found, capture_output=True).returncode
+    )
+    require(there, "`docker compose` is not installed, and OLENS_ENGINE names no folder with it")
+    return found
 
 
 def merged(folder: Path, stack: str) -> Compose:
     """The merged stack, every variable substituted."""
     done = merge(folder, stack)
     assert done.returncode == 0, done.stderr
-    result: Compose = yaml.safe_load(done.stdout)
+    result: Compose = json.loads(done.stdout)
     return result

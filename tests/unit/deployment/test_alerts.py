@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from opinionlens_server.metrics import INFERENCE
+from opinionlens_server.observability.metrics import INFERENCE
 from tests.support import program
 
 DEPLOY: Final = Path(__file__).parents[3] / "deploy"

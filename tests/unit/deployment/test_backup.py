@@ -83,7 +83,7 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_what_was_backed_up_comes_back(here: Path, run: Run):
+def test_a_backup_is_restored(here: Path, run: Run):
     before = {name: contents(here / name) for name in ("artifacts", "models")}
     assert run("backup").returncode == 0
     spoil(here)
@@ -204,7 +204,7 @@ def test_an_unlisted_file_is_no_way_around_the_sums(here: Path, run: Run):
 
 
 @pytest.mark.parametrize("yes", ["", "0", "yes"])
-def test_nobody_to_ask_means_no(here: Path, run: Run, yes: str):
+def test_without_a_terminal_the_answer_is_no(here: Path, run: Run, yes: str):
     run("backup")
     spoil(here)
     before = contents(here / "artifacts")

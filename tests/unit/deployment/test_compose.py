@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import subprocess
 import sys
@@ -14,8 +15,8 @@ import pytest
 from tests.unit.deployment.merged import DEPLOY, STACKS, Compose, files, merge, merged
 
 PORTS: Final = {
-    "local": ["127.0.0.1:80:8080/tcp"],
-    "prod": [{"published": 80, "target": 8080}, {"published": 443, "target": 8443}],
+    "local": [("127.0.0.1", "80", 8080)],
+    "prod": [(None, "80", 8080), (None, "443", 8443)],
 }
 SERVICES: Final = {
     *("app", "registry", "postgres", "traefik", "prometheus", "alertmanager", "grafana"),
@@ -41,7 +42,7 @@ def test_all_services_are_there(stack: Compose):
 
 
 @pytest.mark.parametrize("missing", ["OLENS_DOMAIN", "OLENS_ACME_EMAIL", "OLENS_UID"])
-def test_what_has_no_default_must_be_chosen(tmp_path, missing: str):
+def test_settings_without_a_default_must_be_chosen(tmp_path, missing: str):
     done = merge(tmp_path, "prod", **{missing: ""})
 
     assert done.returncode != 0
@@ -51,7 +52,7 @@ def test_what_has_no_default_must_be_chosen(tmp_path, missing: str):
 def test_traefik_publishes_the_ports_of_its_stack(tmp_path):
     for name, ports in PORTS.items():
         found = merged(tmp_path / name, name)["services"]["traefik"]["ports"]
-        assert found == ports
+        assert [(one.get("host_ip"), one["published"], one["target"]) for one in found] == ports
 
 
 # Rules: each yields what breaks it.
@@ -97,7 +98,10 @@ def it_restarts(name: str, service: Service) -> Iterator[str]:
 
 
 def there_are_limits(name: str, service: Service) -> Iterator[str]:
-    yield from (limit for limit in ("cpus", "mem_limit", "pids_limit") if not service.get(limit))
+    yield from (limit for limit in ("mem_limit", "pids_limit") if not service.get(limit))
+    # What one gets when all want something, or at most; no more than the smallest machine has.
+    if not service.get("cpu_shares") and not 0 < (service.get("cpus") or 0) <= 1:
+        yield "processors"
 
 
 def logs_are_rotated(name: str, service: Service) -> Iterator[str]:
@@ -123,17 +127,17 @@ def it_has_no_privileges(name: str, service: Service) -> Iterator[str]:
 
 def mounts_are_harmless(name: str, service: Service) -> Iterator[str]:
     for mount in service.get("volumes", []):
-        source, target, *mode = (
-            (mount["source"], mount["target"], "ro" if mount.get("read_only") else "rw")
-            if isinstance(mount, dict)
-            else mount.split(":")
-        )
-        if "docker.sock" in f"{source}{target}":
+        if "docker.sock" in f"{mount['source']}{mount['target']}":
             yield str(mount)
-        if source.startswith(("/", ".")) and mode[:1] != ["ro"]:
+        if mount["type"] == "bind" and not mount.get("read_only"):
             yield str(mount)
-        if source == "/" and name != "node-exporter":
+        if mount["source"] == "/" and name != "node-exporter":
             yield str(mount)
+
+
+def bind(path: str, **options: object) -> dict[str, object]:
+    """A part of this machine in a container, at the same place."""
+    return {"type": "bind", "source": path, "target": path, **options}
 
 
 RULES: Final[list[Rule]] = [
@@ -173,6 +177,7 @@ def test_every_service_keeps_the_rule(stack: Compose, rule: Rule):
         (it_restarts, {"restart": "no"}),
         (there_are_limits, {"mem_limit": None}),
         (there_are_limits, {"cpus": None}),
+        (there_are_limits, {"cpus": 2}),
         (logs_are_rotated, {"logging": {"driver": "json-file"}}),
         (it_has_no_privileges, {"privileged": True}),
         (it_has_no_privileges, {"cap_add": ["SYS_ADMIN"]}),
@@ -181,15 +186,68 @@ def test_every_service_keeps_the_rule(stack: Compose, rule: Rule):
         (it_has_no_privileges, {"read_only": False}),
         (it_has_no_privileges, {"pid": "host"}),
         (it_has_no_privileges, {"user": "0:0"}),
-        (mounts_are_harmless, {"volumes": ["/var/run/docker.sock:/var/run/docker.sock:ro"]}),
-        (mounts_are_harmless, {"volumes": ["/etc:/etc:rw"]}),
-        (mounts_are_harmless, {"volumes": ["/:/host:ro"]}),
+        (mounts_are_harmless, {"volumes": [bind("/var/run/docker.sock", read_only=True)]}),
+        (mounts_are_harmless, {"volumes": [bind("/etc")]}),
+        (mounts_are_harmless, {"volumes": [bind("/", read_only=True)]}),
     ],
 )
 def test_the_rule_can_be_broken(stack: Compose, rule: Rule, change: Service):
     service = copy.deepcopy(stack["services"]["postgres"])
 
     assert list(rule("postgres", {**service, **change}))
+
+
+def test_all_together_leave_something_of_a_machine_of_four_gigabytes(stack: Compose):
+    limits = [int(service["mem_limit"]) for service in stack["services"].values()]
+
+    assert sum(limits) < 3.6 * 2**30
+
+
+def test_the_proxy_is_a_version_without_known_advisories(stack: Compose):
+    traefik = stack["services"]["traefik"]
+    version = tuple(map(int, traefik["image"].partition(":v")[2].split(".")))
+    entries = re.findall(r"(TRAEFIK_ENTRYPOINTS_WEB\w*)_ADDRESS", str(traefik["environment"]))
+
+    assert version >= (3, 7, 13)
+    # Since then there is a choice about headers that the service would take for trusted ones.
+    options = [traefik["environment"].get(f"{one}_HTTP_ALIASHEADERSSTRATEGY") for one in entries]
+    assert options == ["delete"] * len(traefik["ports"])
+
+
+def test_services_wait_for_the_database_only(stack: Compose):
+    waiting = {name: set(one.get("depends_on") or {}) for name, one in stack["services"].items()}
+
+    assert {name: on for name, on in waiting.items() if on} == {"registry": {"postgres"}}
+
+
+def test_health_is_checked_often_during_the_start(stack: Compose):
+    checks = [service["healthcheck"] for service in stack["services"].values()]
+
+    assert {check["start_interval"] for check in checks} == {"2s"}
+
+
+def test_a_machine_whose_root_is_not_shared_runs_the_local_stack(tmp_path):
+    propagation = {
+        name: [
+            mount.get("bind", {}).get("propagation")
+            for mount in merged(tmp_path / name, name)["services"]["node-exporter"]["volumes"]
+            if mount["source"] == "/"
+        ]
+        for name in STACKS
+    }
+
+    assert propagation == {"local": [None], "prod": ["rslave"]}
+
+
+@pytest.mark.parametrize("choice", ["true", "false"])
+def test_in_public_the_proxys_network_speaks_ipv6_unless_it_cannot(tmp_path, choice: str):
+    done = merge(tmp_path, "prod", OLENS_IPV6=choice)
+    edge = json.loads(done.stdout)["networks"]["edge"]
+
+    assert edge.get("enable_ipv6", False) == (choice == "true")
+    first, second = edge["ipam"]["config"]
+    assert "." in first["subnet"]
+    assert ":" in second["subnet"]
 
 
 # Networks, secrets and addresses
@@ -209,7 +267,7 @@ def test_only_the_proxy_stands_between_the_internet_and_the_data(stack: Compose)
     assert stack["networks"]["data"]["internal"]
 
 
-def test_whoever_reads_a_secret_is_its_owner(stack: Compose):
+def test_secrets_are_read_by_their_owner_only(stack: Compose):
     for name, service in stack["services"].items():
         if service.get("secrets"):
             assert service["user"].split(":")[0] == "1234", name
@@ -242,7 +300,7 @@ def in_network(address: str, network: str) -> bool:
 
 
 def test_the_service_accepts_its_settings(stack: Compose, tmp_path, monkeypatch):
-    from pipelines.settings import load_settings
+    from pipelines.config.settings import load_settings
 
     monkeypatch.setenv("OLENS_ENV", setting("app", "OLENS_ENV"))
     for name, value in stack["services"]["app"]["environment"].items():
@@ -262,12 +320,16 @@ def test_paths_are_those_of_the_images(stack: Compose):
     assert {one["source"]: one.get("target") for one in app["secrets"]} == {
         "app": f"{root}/conf/.secrets.toml"
     }
-    assert app["volumes"] == [f"models:{root}/models:rw"]
+    assert volumes(app) == {name: f"{root}/{name}" for name in ("models", "feedback")}
     artifacts = setting("registry", "MLFLOW_ARTIFACTS_DESTINATION")
-    assert registry["volumes"] == [f"artifacts:{artifacts}:rw"]
+    assert volumes(registry) == {"artifacts": artifacts}
     places = (DEPLOY.parent / "Makefile").read_text()
     assert f"registry' {artifacts} " in places
     assert f"app' {root}/models " in places
+
+
+def volumes(service: Service) -> dict[str, str]:
+    return {one["source"]: one["target"] for one in service["volumes"]}
 
 
 def setting(image: str, name: str) -> str:

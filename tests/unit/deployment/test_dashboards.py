@@ -31,7 +31,7 @@ def test_the_files_are_those_that_the_code_writes() -> None:
     assert written == RENDERED, "deploy/grafana/dashboards is stale: `make dashboards`"
 
 
-def test_there_are_five_and_each_has_an_address_of_its_own() -> None:
+def test_there_are_five_dashboards_with_distinct_addresses() -> None:
     assert sorted(board["title"] for board in BOARDS.values()) == [
         *("HTTP", "Inference", "Node", "PostgreSQL", "Traefik")
     ]
@@ -96,7 +96,7 @@ def test_every_query_goes_to_the_provisioned_data_source(board: dict[str, Any]) 
 
 
 @each_board
-def test_what_is_red_is_what_an_alert_is_about(board: dict[str, Any]) -> None:
+def test_red_panels_have_an_alert(board: dict[str, Any]) -> None:
     limits = {
         math.prod(map(float, number.split("*")))
         for alert in alerts()

@@ -15,15 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipelines.config.params import Language
 from pipelines.inference import explaining
 from pipelines.inference.compiling import fuse
+from pipelines.inference.evidence import Judgement, judgement
 from pipelines.inference.explaining import explain_by_occlusion
 from pipelines.inference.explanation import Explanation
-from pipelines.inference.linear import LinearScorer, TableInfo
-from pipelines.inference.pipeline import PipelineScorer
+from pipelines.inference.linear_scorer import LinearScorer, TableInfo
+from pipelines.inference.pipeline_scorer import PipelineScorer
 from pipelines.inference.scorer import Scorer
-from pipelines.inference.verdicts import labels_of
-from pipelines.text import sentences
+from pipelines.labels import BINARY
 from pipelines.text.buffers import text_buffer
 from pipelines.text.ngrams import count_ngrams
 from tests.fitted import fit_tiny
@@ -220,7 +221,7 @@ def test_the_threshold_is_where_the_verdict_changes() -> None:
     threshold = scorer.explain("x").threshold
     assert threshold is not None
     around = scorer.probabilities(np.array([threshold - 1e-9, threshold + 1e-9]))
-    assert labels_of(around) == ["NEGATIVE", "POSITIVE"]
+    assert BINARY.answers(around) == ["NEGATIVE", "POSITIVE"]
 
 
 def test_words_for_and_against_the_prediction() -> None:
@@ -235,12 +236,20 @@ def test_words_for_and_against_the_prediction() -> None:
     assert explanation.top_for[0].contribution == pytest.approx(sum(awful))
 
 
-def test_strengths_are_shades_of_the_strongest() -> None:
-    words = linear().explain("The food was awful but the waiter lovely").words
-    strongest = max(words, key=lambda word: abs(word.contribution))
-    assert abs(strongest.strength) == explaining.STRENGTHS
-    assert all(word.strength * word.contribution >= 0 for word in words)
-    assert {word.strength for word in words} >= {0}
+def test_a_shade_means_the_same_in_every_text() -> None:
+    scorer = linear()
+    for text in ("The food was awful but the waiter lovely", "the film", "the"):
+        for word in scorer.explain(text).words:
+            log_odds = scorer.slope * word.contribution
+            shade = sum(abs(log_odds) >= least for least in explaining.SHADES)
+            assert word.strength == (shade if log_odds > 0 else -shade)
+
+
+def test_a_weak_word_has_no_strong_shade_by_being_the_strongest() -> None:
+    info = TableInfo(ngram_max=1, bits=14, terms="count", bias=0.0, slope=1.0, offset=0.0)
+    weights = np.full(2**14, 0.02, dtype=np.float32)
+    assert LinearScorer(info, weights).explain("film").words[0].strength == 0
+    assert LinearScorer(info, -100 * weights).explain("film").words[0].strength == -3
 
 
 def test_phrases_are_ngrams_with_their_own_part() -> None:
@@ -255,15 +264,6 @@ def test_phrases_are_ngrams_with_their_own_part() -> None:
 def test_repeated_phrases_are_listed_once() -> None:
     phrases = RANDOM["presence"].explain("so good so good so good so good").phrases
     assert len({phrase.text for phrase in phrases}) == len(phrases) > 1
-
-
-def test_the_limit_of_sentences_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sentences, "MAX_CHARACTERS", 12)
-    explanation = linear().explain("Good food. Rude waiter. Cold plot.")
-    assert [s.text for s in explanation.sentences] == ["Good food.", "R"]
-    assert explanation.notes == [
-        "The text is long: only its first 12 characters of 34 were divided into sentences."
-    ]
 
 
 def test_threads_get_the_same_explanations() -> None:
@@ -293,6 +293,8 @@ class CountingScorer:
     """A probability that depends on the number of words, and a count of what it was asked."""
 
     kind = "pipeline"
+    classes = BINARY
+    language: Language = "en"
 
     def __init__(self) -> None:
         self.asked = 0
@@ -300,7 +302,14 @@ class CountingScorer:
     def predict(self, texts: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
         self.asked += len(texts)
         probabilities = np.array([1 / (1 + len(text.split()) / 1000) for text in texts])
-        return labels_of(probabilities), probabilities
+        return BINARY.answers(probabilities), probabilities
+
+    def judge(self, texts: Sequence[str]) -> list[Judgement]:
+        _, probabilities = self.predict(texts)
+        return [
+            judgement(probability, sum(map(str.isalpha, text.split())), None)
+            for text, probability in zip(texts, probabilities.tolist(), strict=True)
+        ]
 
     def explain(self, text: str) -> Explanation:
         return explain_by_occlusion(self, text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 
 from pipelines.errors import CorruptModelError, InputError, ModelError
 from pipelines.inference.compiling import compile_model
+from pipelines.inference.linear_scorer import LinearScorer, TableInfo
 from pipelines.inference.loading import load_scorer
-from pipelines.inference.verdicts import labels_of
+from pipelines.labels import BINARY
+from pipelines.training.evaluation import evaluate
 from pipelines.training.persistence import save_model
 from tests.unit.training.corpus import corpus
 from tests.unit.training.fitted import fitted_pipeline
@@ -21,7 +24,7 @@ TEXTS = corpus(50, seed=9)[0]
 ODD = ["", "\x00", "\ud800", "😀", "good " * 100_000]
 # Numba looks whether SciPy is there; what weighs is what sparse matrices bring.
 HEAVY = [
-    "mlflow", "sklearn", "scipy.sparse", "pandas", "pyarrow", "polars", "skops", "spacy", "optuna"
+    "mlflow", "sklearn", "scipy.sparse", "pandas", "pyarrow", "polars", "skops", "optuna"
 ]  # fmt: skip
 
 
@@ -56,7 +59,7 @@ def test_every_text_has_an_answer(entry: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["a text", [1], [None]])
-def test_what_is_not_texts_is_refused(entry: Path, wrong: object) -> None:
+def test_values_that_are_not_texts_are_refused(entry: Path, wrong: object) -> None:
     with pytest.raises(InputError):
         load_scorer(entry).predict(wrong)  # type: ignore[arg-type]
 
@@ -68,12 +71,18 @@ def test_an_entry_without_a_model(tmp_path: Path) -> None:
         load_scorer(tmp_path)
 
 
-def test_one_half_is_not_positive() -> None:
-    assert labels_of(np.array([0.5, np.nextafter(0.5, 1), 0.1])) == [
-        "NEGATIVE",
-        "POSITIVE",
-        "NEGATIVE",
-    ]
+def test_one_half_is_positive_wherever_it_is_judged() -> None:
+    assert BINARY.answers(np.array([0.5, np.nextafter(0.5, 0)])) == ["POSITIVE", "NEGATIVE"]
+    assert evaluate(np.array([1], np.int8), np.array([0.5])).accuracy == 1
+
+    info = TableInfo(ngram_max=1, bits=4, terms="count", bias=0.0, slope=1.0, offset=0.0)
+    scorer = LinearScorer(info, np.zeros(2**4, dtype=np.float32))
+    assert scorer.predict(["even"])[0] == scorer.predict(["even", "odds"])[0][:1] == ["POSITIVE"]
+    assert scorer.judge(["even"])[0].prediction == scorer.explain("even").prediction == "POSITIVE"
+
+    calibrated = deepcopy(fitted_pipeline("nbsvm"))
+    calibrated[-1].slope_ = calibrated[-1].offset_ = 0.0
+    assert calibrated.predict(["even"]).tolist() == ["POSITIVE"]
 
 
 def test_a_linear_model_answers_without_scikit_learn_and_mlflow(tmp_path: Path) -> None:

@@ -1,63 +1,34 @@
-"""A cache in a temporary folder, and a small model to install."""
+"""A registry whose server is a stand-in, and the files of a small model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from pipelines.manifest import MANIFEST_TAG, write_manifest
-from pipelines.registry.cache import ModelCache
-from pipelines.registry.versions import RegisteredVersion
-
-FILES = {
-    "MLmodel": b"flavors: {sklearn: {serialization_format: skops}}\n",
-    "model.skops": bytes(range(256)) * 40,
-    "figures/roc.svg": b"<svg/>",
-}
+from pipelines.config.settings import MLflow
+from pipelines.registry.connection import Server
+from tests.unit.cache.conftest import write_model
+from tests.unit.registry.mlflow_server import FakeClient
 
 
-def write_model(folder: Path, files: dict[str, bytes] = FILES) -> str:
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return write_manifest(folder)
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeClient:
+    """What `Server.client` returns from now on, whatever the server."""
+    made = FakeClient(tmp_path / "files")
+    monkeypatch.setattr(Server, "client", lambda self: made)
+    return made
 
 
-def download(folder: Path) -> None:
+@pytest.fixture
+def settings(tmp_path: Path) -> MLflow:
+    """A local tracking store that has been used, so that its file is there."""
+    (tmp_path / "mlflow.db").touch()
+    return MLflow(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="reviews")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
     write_model(folder)
-
-
-def prepare(entry: Path) -> None:
-    (entry / "scorer.safetensors").write_bytes(b"weights" * 100)
-
-
-@pytest.fixture(scope="session")
-def digest(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """SHA-256 of the manifest of the model that `download` writes."""
-    return write_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> ModelCache:
-    return ModelCache(tmp_path / "models")
-
-
-@pytest.fixture
-def registered(digest: str) -> Callable[..., RegisteredVersion]:
-    """Makes a registered version whose files are those of `download`."""
-
-    def make(name: str = "reviews", version: int = 1, **changes: object) -> RegisteredVersion:
-        fields: dict[str, object] = {
-            "created": datetime(2026, 1, 2, tzinfo=UTC),
-            "source": "http://registry.example",
-            "aliases": ["champion"],
-            "metrics": {"accuracy": 0.9},
-            "tags": {MANIFEST_TAG: digest},
-        }
-        return RegisteredVersion(name=name, version=version, **(fields | changes))  # type: ignore[arg-type]
-
-    return make
+    return folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,15 +13,19 @@ from litestar.testing import TestClient
 from numpy.typing import NDArray
 
 from opinionlens_server.app import create_app
+from pipelines.base_model.opening import BASE, FOLDERS
+from pipelines.cache.entries import CachedModel
+from pipelines.cache.model_cache import ModelCache
+from pipelines.config.params import Language
+from pipelines.config.settings import Paths, Serving, Settings
 from pipelines.errors import CorruptModelError
-from pipelines.inference.base import FOLDER as BASE_MODEL
+from pipelines.inference.evidence import Judgement, judgement
 from pipelines.inference.explaining import explain_by_occlusion
 from pipelines.inference.explanation import Explanation
-from pipelines.manifest import write_manifest
-from pipelines.registry.cache import ModelCache
-from pipelines.registry.entries import CachedModel
+from pipelines.labels import BINARY
+from pipelines.registry.manifest import write_manifest
 from pipelines.registry.versions import RegisteredVersion
-from pipelines.settings import Paths, Serving, Settings
+from pipelines.training.text_profile import TextProfile, write_profile
 
 TOKEN = "a secret of its own, größer als nötig"
 LIMITS = Serving(
@@ -31,26 +34,18 @@ LIMITS = Serving(
     max_text_length=1000,
     max_batch_size=5,
     max_body_size=20_000,
+    max_file_rows=4_000,
 )
 
 Install = Callable[..., CachedModel]
-
-WAIT = 10.0
-"""Seconds until something has to come about."""
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Go on when `condition` holds, which takes the service a moment."""
-    deadline = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.01)
 
 
 class CountingScorer:
     """Counts "good" and "bad"; `bias` tells the models of a test apart."""
 
     kind = "linear"
+    classes = BINARY
+    language: Language = "en"
 
     def __init__(self, bias: float) -> None:
         self.bias = bias
@@ -60,6 +55,13 @@ class CountingScorer:
         probabilities = 1 / (1 + np.exp(-np.array(margins, dtype=np.float64)))
         return ["POSITIVE" if p >= 0.5 else "NEGATIVE" for p in probabilities], probabilities
 
+    def judge(self, texts: Sequence[str]) -> list[Judgement]:
+        _, probabilities = self.predict(texts)
+        return [
+            judgement(probability, sum(map(str.isalpha, text.split())), None)
+            for text, probability in zip(texts, probabilities.tolist(), strict=True)
+        ]
+
     def explain(self, text: str) -> Explanation:
         return explain_by_occlusion(self, text)
 
@@ -68,9 +70,16 @@ def load_counting_scorer(entry: Path) -> CountingScorer:
     """A scorer whose bias is a tenth of the model's version; models called "broken" are broken."""
     if entry.name.startswith("broken"):
         raise CorruptModelError(f"{entry.name} is damaged")
-    if entry == BASE_MODEL:
+    if entry == FOLDERS[BASE]:
         return CountingScorer(bias=0)
     return CountingScorer(bias=int(entry.name.rpartition("-v")[2]) / 10)
+
+
+def download_nothing(folder: Path) -> None:
+    """Write the files that every logged model has."""
+    (folder / "MLmodel").write_text("flavors: {}\n")
+    (folder / "model.skops").write_bytes(b"")
+    write_manifest(folder)
 
 
 @pytest.fixture
@@ -87,11 +96,17 @@ def cache(settings: Settings) -> ModelCache:
 def install(cache: ModelCache) -> Install:
     """Put a model into the cache: ``install(version, name="reviews", activate=False)``."""
 
-    def download(folder: Path) -> None:
-        (folder / "MLmodel").write_text("flavors: {}\n")
-        write_manifest(folder)
+    def install(
+        version: int,
+        name: str = "reviews",
+        activate: bool = False,
+        profile: TextProfile | None = None,
+    ) -> CachedModel:
+        def download(folder: Path) -> None:
+            if profile is not None:
+                write_profile(profile, folder)
+            download_nothing(folder)
 
-    def install(version: int, name: str = "reviews", activate: bool = False) -> CachedModel:
         registered = RegisteredVersion(
             name=name,
             version=version,

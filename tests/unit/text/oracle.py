@@ -1,6 +1,6 @@
 """The definitions of normalised text, tokens and n-grams once more, slow and on whole strings.
 
-Written from the docstrings of `pipelines.datasets.normalise` and `pipelines.text.tokens` with
+Written from the docstrings of `pipelines.text.normalise` and `pipelines.text.tokens` with
 regular expressions; it shares no code with the kernels.
 """
 
@@ -11,7 +11,8 @@ import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
+from typing import NamedTuple
 
 Token = tuple[Hashable, ...]
 
@@ -29,16 +30,15 @@ def normalise(text: str) -> str:
 
 def normalise_layers(text: str) -> str:
     """`normalise` without replacing surrogates, which may stand for bytes that are not UTF-8."""
-    text = _fold(text)
     for _ in range(_LAYERS):
-        text = _fold(_MARKUP.sub(_replacement, text))
+        text = unicodedata.normalize("NFC", _fold(_MARKUP.sub(_replacement, text)))
     if any(_replacement(match) != match[0] for match in _MARKUP.finditer(text)):
         text = _fold(re.sub(r"<(?=[A-Za-z/!])|&(?=[A-Za-z#])", " ", text))
     return text
 
 
 def _fold(text: str) -> str:
-    return " ".join(text.replace("\ufeff", " ").split())
+    return " ".join(re.sub("[\u00ad\u180e\u200b\u2060\ufeff]", "", text).split())
 
 
 def _replacement(markup: re.Match[str]) -> str:
@@ -56,40 +56,82 @@ def _replacement(markup: re.Match[str]) -> str:
     return chr(code)
 
 
-def _is_word(character: str) -> bool:
-    code = ord(character)
-    if code >= 0x20000:  # the ideographic planes
-        return code < 0x40000
-    mark = unicodedata.category(character).startswith("M") and not 0xFE00 <= code <= 0xFE0F
-    return character.isalnum() or mark
+_APOSTROPHES = "'`´\x91\x92ʹʻʼʽʾʿˈˊˋ˴՚׳᾽᾿῾‘’‚‛′‵‹›❛❜Ꞌꞌ＇｀"
+_GARBLED = (
+    r"\\*\\(?:u0027|u2018|u2019|x27|x92|xe2\\x80\\x98|xe2\\x80\\x99)"
+    "|â€˜|â€™|â€›|â€²|Â´|Ê¼|â\x80\x98|â\x80\x99|â\x80\x9b|â\x80²"
+    "|‚Äò|‚Äô|‚Äõ|‚Ä≤|¬¥|\x89Ûª|‰Ûª|¡¦|ï¿½"
+)
+_MARKS = {
+    **dict.fromkeys("｡。．﹒…।॥۔", "."),
+    **dict.fromkeys("､、，﹐﹑،፣", ","),
+    **dict.fromkeys("！﹗‼", "!"),
+    **dict.fromkeys("？﹖⁇⁈⁉؟", "?"),
+    **dict.fromkeys("：﹕", ":"),
+    **dict.fromkeys("；﹔؛", ";"),
+}
+_SCRIPTS_WITHOUT_SPACES = re.compile(
+    "AHOM|BALINESE|BOPOMOFO|CJK|HALFWIDTH KATAKANA|HANGZHOU|HENTAIGANA|HIRAGANA"
+    "|IDEOGRAPHIC (?!TALLY)|JAVANESE|KATAKANA|KHITAN|KHMER|LAO|MASU|MYANMAR|NEW TAI LUE|NUSHU"
+    "|OLD CHINESE|TAI |TANGUT|THAI|VERTICAL KANA|VERTICAL IDEOGRAPHIC|YI SYLLABLE"
+)
 
 
-def _is_symbol(character: str) -> bool:
-    return unicodedata.category(character) == "So" and character not in "\ufffd" and character > "~"
+def _kind(character: str) -> str:
+    code, category = ord(character), unicodedata.category(character)
+    if character in _APOSTROPHES:
+        return "apostrophe"
+    if character in _MARKS:
+        return "mark"
+    if category == "Cf" or 0xFE00 <= code <= 0xFE0F or 0x180B <= code <= 0x180F:
+        return "ignored"
+    if 0x1F3FB <= code <= 0x1F3FF or code == 0x34F or 0xE0000 <= code < 0xE1000:
+        return "ignored"
+    if category.startswith("M") or character in "ﾞﾟ":
+        return "accent"
+    if 0x20000 <= code < 0x40000:
+        return "character"
+    if character.isalnum():
+        script = "TANGUT" if 0x17000 <= code < 0x18D10 else unicodedata.name(character, "")
+        return "character" if _SCRIPTS_WITHOUT_SPACES.match(script) else "word"
+    emoji = category == "Cn" and 0x1F000 <= code < 0x1FB00
+    if emoji or (category == "So" and character > "~" and character != "\ufffd"):
+        return "symbol"
+    return "other"
 
 
-def _class(belongs: Callable[[str], bool]) -> str:
-    """A character class of all characters that belong."""
-    codes = [code for code in range(0x40000) if belongs(chr(code))]
+def _class(codes: list[int]) -> str:
+    """A character class of these code points, which ascend."""
     starts = [code for code, before in zip(codes, [-1, *codes], strict=False) if code != before + 1]
     ends = [code for code, after in zip(codes, [*codes[1:], -1], strict=True) if code + 1 != after]
-    return "".join(f"\\U{start:08x}-\\U{end:08x}" for start, end in zip(starts, ends, strict=True))
+    ranges = zip(starts, ends, strict=True)
+    return "[" + "".join(f"\\U{start:08x}-\\U{end:08x}" for start, end in ranges) + "]"
 
 
-_W = f"[{_class(_is_word)}]"
-_NEGATION = rf"[nN]['’][tT](?!{_W})"
-_STEM = rf"{_W}(?:(?!{_NEGATION}){_W})*"
+_BY_KIND: dict[str, list[int]] = {}
+for _code in [*range(0x40000), *range(0xE0000, 0xE1000)]:
+    _BY_KIND.setdefault(_kind(chr(_code)), []).append(_code)
+_W, _M, _I, _C, _S = (
+    _class(_BY_KIND[kind]) for kind in ("word", "accent", "ignored", "character", "symbol")
+)
+_A = _class(sorted(map(ord, _APOSTROPHES)))
+_WORD_GOES_ON = f"{_W}|{_M}"
+_ENDING = rf"(?:[sStTmMdD]|[rRvV][eE]|[lL][lL])(?!{_WORD_GOES_ON})"
+_LOST = rf"(?:[\ufffd\x11\x12\x18\x19]|{_A})"
+_APOSTROPHE = re.compile(rf"(?:{_GARBLED})(?={_W})|\\*{_A}(?={_W})|{_LOST}{{1,3}}(?={_ENDING})")
+_LAST_CHARACTER = re.compile(f"(?s:(.))(?!{_WORD_GOES_ON})")
+_VERBS = "do does did ca wo is was are were could would should have has had ai must need".split()  # noqa: SIM905
 _TOKEN = re.compile(
     "|".join(
         [
             r"(?P<address>(?:[hH][tT][tT][pP][sS]?://|[wW]{3}\.(?=[^\x00-\x20]))[^ ]*)",
-            rf"(?P<negation>{_NEGATION})",
-            rf"(?P<word>{_STEM}(?:['’]{_W}+)*)",
-            rf"(?P<symbol>[{_class(_is_symbol)}])",
+            rf"(?P<word>{_W})",
+            rf"(?P<character>{_C}(?:{_M}|{_I})*)",
+            rf"(?P<symbol>{_S}(?:{_M}|\u200d[\u2640\u2642]|{_I})*)",
             r"(?P<heart><3(?![A-Za-z0-9_]))",
             r"(?P<eyes>[:;=])'?[-^o]?"
             r"(?P<mouth>[)\]}(\[{|*]|[DPpOSX](?![A-Za-z0-9_])|[/\\](?!/))",
-            r"(?P<mark>[!?.,;:])(?P=mark)*",
+            rf"(?P<mark>[!?.,;:{''.join(_MARKS)}])(?P=mark)*",
             r"(?P<handle>@[A-Za-z0-9_]+)",
         ]
     )
@@ -97,23 +139,75 @@ _TOKEN = re.compile(
 _MOUTHS = str.maketrans({**dict.fromkeys(")]}", ")"), **dict.fromkeys("([{", "("), "\\": "/"})
 
 
-def tokens(normalised: str) -> Iterator[Token]:
-    for match in _TOKEN.finditer(normalised):
-        if match["address"] or match["handle"] or match["heart"]:
-            yield (match.lastgroup,)
-        elif match["negation"]:
-            yield "characters", "not"
-        elif match["word"]:
-            yield "characters", _spelling(match["word"])
+class Found(NamedTuple):
+    """A token, and the characters of which it has n-grams."""
+
+    token: Token
+    spelled: str
+
+
+def find(normalised: str) -> Iterator[Found]:
+    at = 0
+    while match := _TOKEN.search(normalised, at):
+        at = match.end()
+        if match["word"]:
+            spelled, at = _word(normalised, match.start())
+            yield Found(("characters", "not" if spelled == "n't" else _squashed(spelled)), spelled)
+        elif match["character"]:
+            spelled = "".join(map(_plain, re.sub(_I, "", match["character"])))
+            yield Found(("characters", spelled), spelled)
+        elif match["address"] or match["handle"] or match["heart"]:
+            yield Found((match.lastgroup,), "")
         elif match["mouth"]:
-            yield "emoticon", match["eyes"] == ";", match["mouth"].translate(_MOUTHS).lower()
+            mouth = match["mouth"].translate(_MOUTHS).lower()
+            yield Found(("emoticon", match["eyes"] == ";", mouth), "")
         else:
-            yield "characters", match["symbol"] or match["mark"]
+            sign = match["mark"] or match["symbol"][0]
+            yield Found(("characters", _MARKS.get(sign, sign)), "")
 
 
-def _spelling(word: str) -> str:
-    lowered = "".join(c.lower() if len(c.lower()) == 1 else c for c in word.replace("’", "'"))
-    return re.sub(r"(.)\1{2,}", r"\1\1", lowered)
+def tokens(normalised: str) -> Iterator[Token]:
+    return (found.token for found in find(normalised))
+
+
+def _word(text: str, start: int) -> tuple[str, int]:
+    """The characters of the word that begins at `start`, and its end."""
+    spelled, places, at = _plain(text[start]), [start], start + 1
+    while at < len(text):
+        apostrophe = _APOSTROPHE.match(text, at)
+        after = apostrophe.end() if apostrophe else at + 1
+        negates = spelled.endswith("n") and "'" not in spelled and _is_last_t(text, after)
+        if apostrophe and negates:
+            return (spelled[:-1], places[-1]) if len(spelled) > 1 else ("n't", after + 1)
+        if apostrophe:
+            spelled += "'"
+        elif re.match(_WORD_GOES_ON, text[at]):
+            spelled += _plain(text[at])
+        elif re.match(_I, text[at]) or (
+            negates and text[at] in ";,?" and _squashed(spelled[:-1]) in _VERBS
+        ):
+            at += 1
+            continue
+        else:
+            break
+        places.append(at)
+        at = after
+    return spelled, at
+
+
+def _is_last_t(text: str, at: int) -> bool:
+    found = _LAST_CHARACTER.match(text, at)
+    return found is not None and _plain(found[1]) == "t"
+
+
+def _plain(character: str) -> str:
+    compatible = unicodedata.normalize("NFKC", character)
+    lowered = (compatible if len(compatible) == 1 else character).lower()
+    return lowered if len(lowered) == 1 else character
+
+
+def _squashed(word: str) -> str:
+    return re.sub(r"(.)\1{2,}", r"\1\1", word)
 
 
 _NEGATORS = [
@@ -150,11 +244,9 @@ def ngrams(text: str, longest: int) -> Counter[tuple[Token, ...]]:
 def spellings(text: str, longest: int) -> Counter[tuple[str, ...]]:
     """The character n-grams of the words of a raw text, between ``<`` and ``>``, counted."""
     counts: Counter[tuple[str, ...]] = Counter()
-    for match in _TOKEN.finditer(normalise(text)):
-        if word := match["negation"] or match["word"]:
-            lowered = (c.lower() if len(c.lower()) == 1 else c for c in word.replace("’", "'"))
-            characters = ["<", *lowered, ">"]
-            for start in range(len(characters)):
-                for end in range(start + 3, min(len(characters), start + longest) + 1):
-                    counts[tuple(characters[start:end])] += 1
+    for _, spelled in find(normalise(text)):
+        characters = ["<", *spelled, ">"] if spelled else []
+        for start in range(len(characters)):
+            for end in range(start + 3, min(len(characters), start + longest) + 1):
+                counts[tuple(characters[start:end])] += 1
     return counts

@@ -7,7 +7,7 @@ import itertools
 import pytest
 from hypothesis import given
 
-from pipelines.datasets.normalise import normalise
+from pipelines.text.normalise import normalise
 from pipelines.text.offsets import locate_tokens, normalise_located
 from tests.unit.text.strategies import texts, valid_texts
 
@@ -34,6 +34,9 @@ def typed(text: str) -> list[str]:
         ("\ud800a\udfff b\x00c", ["a", "b", "c"]),
         ("", []),
         ("\x00 \u200b <b>", []),
+        ("e\u0302\u0323 so\u00adlo\ufeff x", ["e\u0302\u0323", "so\u00adlo", "x"]),
+        ("don\\'t donâ€™t", ["do", "n\\'t", "do", "nâ€™t"]),
+        ("很好。吃ร่อ", ["很", "好", "。", "吃", "ร่", "อ"]),
     ],
 )
 def test_examples(text: str, words: list[str]) -> None:

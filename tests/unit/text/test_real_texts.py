@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from pipelines.datasets.normalise import normalise
+from pipelines.text.normalise import normalise
 from tests.support import real_data
 from tests.unit.text import oracle
 from tests.unit.text.test_tokens import counted

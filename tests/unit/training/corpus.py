@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 
-from pipelines.params import Vectorizer
+from pipelines.config.params import Vectorizer
 from pipelines.text.vectorizer import HashedNgramVectorizer
 from pipelines.training.features import Labelled
 

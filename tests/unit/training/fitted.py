@@ -6,7 +6,7 @@ from functools import cache
 
 from sklearn.pipeline import Pipeline
 
-from pipelines.params import Vectorizer
+from pipelines.config.params import Vectorizer
 from pipelines.training.fitting import fit_pipeline
 from pipelines.training.subjects import Value, get_subject
 from tests.unit.training.corpus import labelled

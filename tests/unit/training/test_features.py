@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from pipelines.config.params import Params, Vectorizer
+from pipelines.config.settings import Settings
 from pipelines.datasets.preparing import preprocess
 from pipelines.errors import DataError
-from pipelines.params import Params, Vectorizer
-from pipelines.settings import Settings
+from pipelines.text.row_blocks import RowBlocks
 from pipelines.text.vectorizer import HashedNgramVectorizer
 from pipelines.training import features
 from pipelines.training.features import SPLITS, load_counts, vectorize
@@ -66,9 +67,9 @@ def test_writes_one_folder_for_each_data_set(prepared: Project) -> None:
     assert list(done) == told == ["one", "two"]
     for name, described in done.items():
         folder = prepared.settings.paths.features / name
-        assert {path.stem for path in folder.glob("*.npz")} == set(SPLITS)
+        assert {path.stem for path in folder.glob("*.npz")} == {f"{s}-0000" for s in SPLITS}
         for split in SPLITS:
-            counts = sp.load_npz(folder / f"{split}.npz")
+            counts = sp.load_npz(folder / f"{split}-0000.npz")
             assert counts.shape == (described.rows[split], 2**12)
             assert counts.nnz == described.entries[split]
 
@@ -78,9 +79,7 @@ def test_only_the_data_sets_that_were_named(prepared: Project) -> None:
     assert [path.name for path in prepared.settings.paths.features.iterdir()] == ["two"]
 
 
-def test_what_is_loaded_from_disk_is_what_would_be_counted(
-    prepared: Project, counted: list[int]
-) -> None:
+def test_stored_features_equal_freshly_counted_ones(prepared: Project, counted: list[int]) -> None:
     fresh = load(prepared)
     vectorize(prepared.settings, small(prepared.params))
     counted.clear()
@@ -98,24 +97,24 @@ def new_texts(project: Project, settings: Settings) -> None:
 
 
 def truncated(project: Project, settings: Settings) -> None:
-    path = settings.paths.features / "one" / "train.npz"
+    path = settings.paths.features / "one" / "train-0000.npz"
     path.write_bytes(path.read_bytes()[:-200])
 
 
 def emptied(project: Project, settings: Settings) -> None:
-    (settings.paths.features / "one" / "train.npz").write_bytes(b"")
+    (settings.paths.features / "one" / "train-0000.npz").write_bytes(b"")
 
 
 def missing(project: Project, settings: Settings) -> None:
-    (settings.paths.features / "one" / "train.npz").unlink()
+    (settings.paths.features / "one" / "train-0000.npz").unlink()
 
 
 def another_matrix(project: Project, settings: Settings) -> None:
-    sp.save_npz(settings.paths.features / "one" / "train.npz", sp.eye_array(3, format="csr"))
+    sp.save_npz(settings.paths.features / "one" / "train-0000.npz", sp.eye_array(3, format="csr"))
 
 
 def another_archive(project: Project, settings: Settings) -> None:
-    np.savez(settings.paths.features / "one" / "train.npz", a=np.zeros(3))
+    np.savez(settings.paths.features / "one" / "train-0000.npz", a=np.zeros(3))
 
 
 def no_description(project: Project, settings: Settings) -> None:
@@ -167,8 +166,42 @@ def test_huge_counts_are_capped_at_what_16_bits_hold(prepared: Project) -> None:
     preprocess(prepared.settings, prepared.params)
     vectorize(prepared.settings, small(prepared.params))
     folder = prepared.settings.paths.features / "one"
-    highest = max(sp.load_npz(folder / f"{split}.npz").data.max() for split in SPLITS)
+    highest = max(sp.load_npz(folder / f"{split}-0000.npz").data.max() for split in SPLITS)
     assert highest == 65_535
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_what_does_not_fit_into_memory_comes_in_blocks(
+    prepared: Project, monkeypatch: pytest.MonkeyPatch, stored: bool
+) -> None:
+    in_memory = load(prepared)
+    monkeypatch.setattr(features, "_TEXTS", 16)
+    monkeypatch.setattr(features, "_BLOCK", 300)
+    monkeypatch.setenv("OLENS_TRAINING__MEMORY", "1MiB")
+    if stored:
+        vectorize(prepared.settings, small(prepared.params))
+
+    found = load(prepared)
+
+    assert isinstance(found.counts, RowBlocks)
+    assert len(found.counts.blocks) > 3
+    assert (found.counts.gathered() != in_memory.counts).nnz == 0
+    np.testing.assert_array_equal(found.labels, in_memory.labels)
+    both = found.followed_by(found)
+    assert both.counts.shape[0] == both.labels.size == 2 * found.labels.size
+    every_third = np.arange(found.labels.size) % 3 == 0
+    chosen = found[every_third].counts.gathered()
+    assert (chosen != in_memory.counts[every_third]).nnz == 0
+
+
+def test_a_damaged_block_says_what_to_do(
+    prepared: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLENS_TRAINING__MEMORY", "1MiB")
+    vectorize(prepared.settings, small(prepared.params))
+    truncated(prepared, prepared.settings)
+    with pytest.raises(DataError, match=r"is damaged .* Run: olens vectorize one"):
+        load(prepared).counts.gathered()
 
 
 def test_an_unknown_data_set(prepared: Project) -> None:

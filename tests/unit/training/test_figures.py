@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import StorageError
 from pipelines.training import figures
-from pipelines.training.evaluation import evaluate
+from pipelines.training.evaluation import evaluate, wilson_interval
 
 Y = np.array([1, 1, 1, 0, 0], dtype=np.int8)
 PROBABILITY = np.array([0.9, 0.6, 0.2, 0.7, 0.1])
@@ -181,7 +181,7 @@ def test_no_slices() -> None:
 
 
 def test_interval_of_a_perfect_slice_is_not_empty() -> None:
-    low, high = figures._wilson(np.array([1.0, 0.5]), np.array([10, 10]))
+    low, high = wilson_interval(np.array([1.0, 0.5]), np.array([10, 10]))
     # Wilson's interval for 10 of 10 and 5 of 10, from published tables.
     assert low == pytest.approx([0.722, 0.237], abs=0.001)
     assert high == pytest.approx([1.0, 0.763], abs=0.001)
@@ -206,7 +206,10 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
 def test_plot_data(tmp_path: Path) -> None:
     paths = figures.plot_data(Y, PROBABILITY, tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(paths)
-    frames = {path.stem: pl.read_csv(path) for path in paths}
+    names = {"roc", "precision_recall", "calibration", "confusion"}
+    assert {path.stem for path in paths if path.suffix == ".png"} == names  # need no network
+    frames = {path.stem: pl.read_csv(path) for path in paths if path.suffix == ".csv"}
+    assert frames.keys() == names
     assert frames["confusion"].rows() == [
         ("POSITIVE", "POSITIVE"),
         ("POSITIVE", "POSITIVE"),

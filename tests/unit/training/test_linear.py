@@ -26,12 +26,8 @@ EXPECTED_FAILURES = {
 
 
 @parametrize_with_checks(
-    [
-        LinearSVM(),
-        LinearSVM(C=0.1, class_weight="balanced"),
-        BaggedLinearSVM(n_estimators=3),
-        LinearComplementNB(),
-    ],
+    # Of the weights of classes there are checks among them.
+    [LinearSVM(), BaggedLinearSVM(n_estimators=3), LinearComplementNB()],
     expected_failed_checks=lambda estimator: EXPECTED_FAILURES.get(type(estimator).__name__, {}),
 )
 def test_keeps_the_conventions(estimator: LinearSVM, check: Any) -> None:
@@ -51,8 +47,9 @@ def random_data(
 
 
 class TestLinearSVM:
-    @pytest.mark.parametrize("C", [0.1, 1.0, 16.0])
-    @pytest.mark.parametrize("class_weight", [None, "balanced", {0: 2.0, 1: 0.5}])
+    @pytest.mark.parametrize(
+        ("C", "class_weight"), [(0.1, None), (1.0, "balanced"), (16.0, {0: 2.0, 1: 0.5})]
+    )
     def test_agrees_with_liblinear(self, C: float, class_weight: Any) -> None:
         X, y = random_data()
         ours = LinearSVM(C, class_weight, tol=1e-6, max_iter=5000, random_state=0).fit(X, y)
@@ -69,7 +66,7 @@ class TestLinearSVM:
         ours = LinearSVM(random_state=0).fit(X, y)
         assert np.mean(ours.predict(X) == theirs.predict(X)) > 0.98
 
-    def test_minimises_what_it_says(self) -> None:
+    def test_minimises_its_documented_objective(self) -> None:
         X, y = random_data()
         signs = 2 * y - 1
         fitted = LinearSVM(tol=1e-6, max_iter=5000, random_state=0).fit(X, y)
@@ -157,7 +154,7 @@ class TestBaggedLinearSVM:
 
 
 class TestLinearComplementNB:
-    def test_predicts_what_complement_nb_predicts(self) -> None:
+    def test_agrees_with_complement_nb(self) -> None:
         X, y = random_data()
         ours, theirs = LinearComplementNB(alpha=0.3).fit(X, y), ComplementNB(alpha=0.3).fit(X, y)
         assert_array_equal(ours.predict(X), theirs.predict(X))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
+from pipelines.config.params import Dataset, Split
 from pipelines.datasets.reports import DatasetReport
-from pipelines.params import Dataset, Split
 from pipelines.training.evaluation import Metrics, evaluate
 from pipelines.training.model_card import CardFacts, DataFacts, library_versions, model_card
 
@@ -38,7 +38,7 @@ FACTS = CardFacts(
     vectorizer={"ngram_max": 3, "bits": 22},
     data=[IMDB],
     metrics={"test": metrics(900, 1000), "short": metrics(160, 200), "tiny": metrics(1, 2)},
-    baselines={"zero_rule": metrics(500, 1000), "lexicon": metrics(790, 1000)},
+    baselines={"zero_rule": metrics(500, 1000), "vader": metrics(790, 1000)},
     created=datetime(2026, 3, 1, 12, 30, tzinfo=timezone(timedelta(hours=2))),
     run_id="0123abcd",
     model_id="m-77aa",
@@ -80,9 +80,9 @@ def test_metrics_per_slice_and_of_the_baselines() -> None:
     card = model_card(FACTS)
     assert cells(card, "test")[:4] == ["test", "1,000", "50%", "90.0%"]
     assert cells(card, "short")[3] == "80.0%"
-    assert cells(card, "lexicon")[3] == "79.0%"
+    assert cells(card, "vader")[3] == "79.0%"
     assert "right about **90.0%** of 1,000 texts" in card
-    assert "11.0 percentage points above that of the best baseline, `lexicon`" in card
+    assert "11.0 percentage points above that of the best baseline, `vader`" in card
 
 
 def test_weakest_slice_is_not_one_of_two_texts() -> None:
@@ -97,7 +97,7 @@ def test_without_baselines() -> None:
 
 def test_model_that_does_not_beat_a_baseline_says_so() -> None:
     card = changed(metrics={"test": metrics(700, 1000)})
-    assert "**It does not beat the baseline `lexicon`: do not use it.**" in card
+    assert "**It does not beat the baseline `vader`: do not use it.**" in card
 
 
 def test_synthetic_data_are_announced_before_anything_else() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import pickle
@@ -53,7 +54,7 @@ def test_every_subject_comes_back_as_it_was(subject: str, tmp_path: Path) -> Non
     assert loaded.predict(TEXTS).tolist() == pipeline.predict(TEXTS).tolist()
 
 
-def test_what_is_saved_beside_the_model(saved: Path) -> None:
+def test_the_files_beside_a_model(saved: Path) -> None:
     assert (saved / "model_card.md").read_text() == "# A card\n"
     metrics = json.loads((saved / "metrics.json").read_text())
     assert metrics["test"]["n"] == 60
@@ -75,7 +76,7 @@ class TestRefusesToRunCode:
         with pytest.raises(UnsafeModelError, match=r"posix\.system.*Subject\.trusted_types"):
             load_pipeline(copy)
 
-    def test_even_if_the_model_itself_says_that_it_can_be_trusted(self, copy: Path) -> None:
+    def test_a_model_cannot_declare_itself_trusted(self, copy: Path) -> None:
         skops.io.dump(shell_pipeline(), copy / "model.skops")
         described = yaml.safe_load((copy / "MLmodel").read_text())
         described["flavors"]["sklearn"]["skops_trusted_types"].append("posix.system")
@@ -83,7 +84,7 @@ class TestRefusesToRunCode:
         with pytest.raises(UnsafeModelError, match=r"posix\.system"):
             load_pipeline(copy)
 
-    def test_before_anything_of_it_is_built(self, copy: Path) -> None:
+    def test_types_are_checked_before_any_object_is_built(self, copy: Path) -> None:
         skops.io.dump({"first": Trap(), "then": fitted_pipeline("nbsvm")}, copy / "model.skops")
         Trap.built = 0
         with pytest.raises(UnsafeModelError, match="Trap"):
@@ -127,6 +128,26 @@ class Bomb:
 
 def shell_pipeline() -> Pipeline:
     return make_pipeline(FunctionTransformer(os.system), LogisticRegression())
+
+
+class TestFormat:
+    """What saved models are made of may not move; see `pipelines.training.persistence`."""
+
+    def test_a_model_of_an_earlier_version_is_loaded_or_refused_with_advice(self) -> None:
+        """Saved by commit 25110ec: `nbsvm` with unigrams in 256 buckets."""
+        answers, message = ["POSITIVE", "NEGATIVE"], ""
+        try:
+            loaded = load_pipeline(Path(__file__).with_name("saved_by_25110ec"))
+            answers = loaded.predict(["great lovely good film", "bad rude cold food"]).tolist()
+        except CorruptModelError as error:
+            message = str(error)
+        assert answers == ["POSITIVE", "NEGATIVE"]
+        assert message == "" or "train the model again" in message
+
+    def test_the_types_are_where_saved_models_look_for_them(self) -> None:
+        for name in trusted_types():
+            module, _, attribute = name.rpartition(".")
+            assert hasattr(importlib.import_module(module), attribute), name
 
 
 class TestDamagedFiles:

@@ -30,7 +30,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.naive_bayes import BernoulliNB
 from sklearn.pipeline import make_pipeline
 
-from pipelines.params import Vectorizer
+from pipelines.config.params import Vectorizer
 from pipelines.text.vectorizer import TermWeighting
 from pipelines.training.subjects import Subject
 
@@ -119,23 +119,38 @@ def test_it_trains_and_its_models_can_be_saved_and_loaded(installed: Path, tmp_p
     assert "UnsafeModelError: model contains centroids.Spread" in refused.stderr
 
 
-@pytest.mark.parametrize(
-    ("attribute", "message"),
-    [
-        ("clash", "brings a subject called 'nbsvm', which there is already"),
-        ("no_subject", "leads to int, not to a pipelines.training.subjects.Subject"),
-        ("absent", "centroids:absent cannot be loaded"),
-    ],
-)
-def test_a_package_that_is_wrong_is_named(
+BROKEN = [
+    ("clash", "brings a subject called 'nbsvm', which there is already"),
+    ("no_subject", "leads to int, not to a pipelines.training.subjects.Subject"),
+    ("absent", "centroids:absent cannot be loaded"),
+]
+
+
+@pytest.mark.parametrize(("attribute", "message"), BROKEN)
+def test_a_broken_package_is_an_error_only_for_who_asks_for_it(
     installed: Path, tmp_path: Path, attribute: str, message: str
 ) -> None:
     wrong = Path(shutil.copytree(installed, tmp_path / "wrong"))
     (declared,) = wrong.glob("*.dist-info/entry_points.txt")
     declared.write_text(declared.read_text().replace("centroids:theirs", f"centroids:{attribute}"))
-    script = "from pipelines.training.subjects import all_subjects; all_subjects()"
+    script = (
+        "from pipelines.training.subjects import all_subjects, broken_subjects, get_subject\n"
+        "print(get_subject('nbsvm').name, len(all_subjects()), list(broken_subjects()))\n"
+        "get_subject('theirs')"
+    )
     done = python(with_path(wrong), "-c", script)
+    assert done.stdout == "nbsvm 8 ['theirs']\n"
+    warning, *_, last = done.stderr.splitlines()
+    assert warning.startswith("Skipped a subject. The entry point theirs = centroids:")
     assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
     assert last.startswith("pipelines.errors.TrainingError: The entry point theirs = centroids:")
     assert message in last
+
+
+def test_a_package_that_ends_the_process_is_broken_too(installed: Path, tmp_path: Path) -> None:
+    wrong = Path(shutil.copytree(installed, tmp_path / "wrong"))
+    (wrong / "centroids.py").write_text("import sys\nsys.exit('no licence')\n")
+    script = "from pipelines.training.subjects import broken_subjects; print(broken_subjects())"
+    done = python(with_path(wrong), "-c", script)
+    assert done.returncode == 0
+    assert "cannot be loaded: no licence" in done.stdout

@@ -1,0 +1,141 @@
+"""Whether the arrays of a loaded model fit together.
+
+skops checks the types in a file, not the numbers. Compiled code (ours, SciPy's, scikit-learn's
+trees) indexes arrays without looking, so a file with a bucket or a child that does not exist would
+make it read outside of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.tree._tree import Tree
+
+from pipelines.errors import CorruptModelError
+from pipelines.text.languages import LANGUAGES
+from pipelines.text.vectorizer import HashedNgramVectorizer, TermWeighting
+from pipelines.training.calibration import SoftmaxCalibrated
+from pipelines.training.one_vs_rest import OneVsRest
+
+_DEEPEST: Final = 20
+_MOST_BITS: Final = 26
+_MOST_NGRAMS: Final = 16
+_FINITE: Final = (
+    "coef_", "intercept_", "weights_", "slope_", "offset_", "feature_log_prob_", "a_", "b_",
+)  # fmt: skip
+
+
+def check_arrays(model: BaseEstimator) -> None:
+    """Check every array of a fitted model that unchecked code indexes, and that numbers are finite.
+
+    Raises
+    ------
+    CorruptModelError
+        Saying what does not fit.
+    """
+    for part in _parts(model, 0):
+        try:
+            _check(part)
+        except (AttributeError, TypeError, ValueError, IndexError, OverflowError) as error:
+            raise CorruptModelError(
+                f"The model's {type(part).__name__} is damaged: {str(error)[:200]}"
+            ) from error
+
+
+def _parts(value: Any, depth: int) -> Iterator[Any]:
+    """Everything in a model that is checked: estimators, trees, sparse matrices."""
+    if depth > _DEEPEST:
+        raise CorruptModelError("The model's parts are nested too deep")
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _parts(each, depth + 1)
+    elif isinstance(value, np.ndarray) and value.dtype == object:
+        for each in value.ravel():
+            yield from _parts(each, depth + 1)
+    elif isinstance(value, Tree) or issparse(value):
+        yield value
+    elif isinstance(value, BaseEstimator) or type(value).__module__.startswith("sklearn."):
+        yield value
+        for each in getattr(value, "__dict__", {}).values():
+            yield from _parts(each, depth + 1)
+
+
+def _check(part: Any) -> None:
+    if issparse(part):
+        if hasattr(part, "check_format"):
+            part.check_format(full_check=True)
+        return
+    if isinstance(part, Tree):
+        _check_tree(part)
+        return
+    if isinstance(part, HashedNgramVectorizer):
+        _require(isinstance(part.bits, int) and 1 <= part.bits <= _MOST_BITS, "too many buckets")
+        known = isinstance(part.ngram_max, int) and 1 <= part.ngram_max <= _MOST_NGRAMS
+        _require(known, f"n-grams of {part.ngram_max} words")
+        _require(part.language in LANGUAGES, "an unknown language")
+    if isinstance(part, TermWeighting):
+        _check_weighting(part)
+    fitted = vars(part) if hasattr(part, "__dict__") else {}
+    for name in _FINITE:
+        if name in fitted:
+            numbers = np.asarray(fitted[name], dtype=np.float64)
+            _require(np.isfinite(numbers).all(), f"{name} is not finite")
+    if isinstance(part, SoftmaxCalibrated | OneVsRest):
+        _check_classes(part)
+    if "coef_" in fitted and "n_features_in_" in fitted:
+        # One row for each class, or a single one for two classes.
+        rows = np.size(part.classes_) if np.size(part.classes_) > 2 else 1
+        wanted = (rows, part.n_features_in_)
+        _require(np.shape(part.coef_) == wanted, f"coef_ is not of shape {wanted}")
+
+
+def _check_classes(part: SoftmaxCalibrated | OneVsRest) -> None:
+    if not hasattr(part, "classes_"):
+        return  # a template that was never fitted
+    count = part.classes_.size
+    _require(part.classes_.shape == (count,), "classes_ is no list of classes")
+    if isinstance(part, OneVsRest):
+        _require(len(part.estimators_) == count, f"it has not {count} estimators")
+        return
+    fits = part.coef_.ndim == 2 and part.coef_.shape[0] == count
+    _require(fits, f"coef_ has not {count} rows")
+    _require(part.intercept_.shape == (count,), f"intercept_ is not of shape {(count,)}")
+
+
+def _check_weighting(weighting: TermWeighting) -> None:
+    if not hasattr(weighting, "buckets_"):
+        return  # a template that was never fitted
+    buckets, weights = weighting.buckets_, weighting.weights_
+    _require(buckets.dtype == np.int32 and buckets.ndim == 1, "buckets_ is no list of buckets")
+    _require(weights.dtype == np.float32, "weights_ is not of float32")
+    _require(weights.shape == buckets.shape, "not every bucket has a weight")
+    _require(np.unique(buckets).size == buckets.size, "a bucket stands twice")
+    if buckets.size:
+        exists = buckets.min() >= 0 and buckets.max() < weighting.n_features_in_
+        _require(exists, "a bucket does not exist")
+
+
+def _check_tree(tree: Tree) -> None:
+    """Children come after their parent, and every split uses a feature that exists."""
+    state = tree.__getstate__()
+    nodes, count = state["nodes"], state["node_count"]
+    _require(count == nodes.shape[0] == state["values"].shape[0] and count > 0, "nodes are missing")
+    _require(np.isfinite(state["values"]).all(), "a value is not finite")
+    left, right = nodes["left_child"], nodes["right_child"]
+    leaf = left == -1
+    _require((leaf == (right == -1)).all(), "a node has one child")
+    own = np.arange(count)
+    for child in (left[~leaf], right[~leaf]):
+        _require((child > own[~leaf]).all() and (child < count).all(), "a child does not exist")
+    feature = nodes["feature"][~leaf]
+    exists = (feature >= 0).all() and (feature < tree.n_features).all()
+    _require(exists, "a split uses a feature that does not exist")
+
+
+def _require(condition: object, otherwise: str) -> None:
+    if not condition:
+        raise ValueError(otherwise)

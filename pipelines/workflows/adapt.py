@@ -1,0 +1,390 @@
+"""`olens adapt`: a file of labelled texts -> a model of one's own that starts from another one.
+
+Every figure is about texts that the measured model has not seen: of a small file each text is held
+out once, of a large one a fifth. The model that is kept has learnt from all of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedKFold, train_test_split
+
+from pipelines.errors import DataError, InputError
+from pipelines.files import temporary_folder
+from pipelines.inference.adapting import LabelledTexts
+from pipelines.inference.compiling import as_pipeline
+from pipelines.inference.evidence import Judgement
+from pipelines.inference.linear_scorer import LinearScorer
+from pipelines.inference.profiling import profile_judged
+from pipelines.labels import Classes
+from pipelines.registry.tracking import Tracker, git_commit
+from pipelines.text.languages import LANGUAGE_TAG
+from pipelines.text.normalise import normalise_column
+from pipelines.training.adaptation import SCRATCH, Kind, Plan, Rows, adapt, disagreement
+from pipelines.training.evaluation import Metrics, evaluate, wilson_interval
+from pipelines.training.model_card import (
+    CardFacts,
+    DataFacts,
+    Parameter,
+    library_versions,
+    model_card,
+)
+from pipelines.training.persistence import save_model
+from pipelines.training.runs import flattened
+from pipelines.training.text_profile import TextProfile
+from pipelines.workflows.fetch import fetch_model
+from pipelines.workflows.open_start import open_linear
+from pipelines.workflows.register import register
+
+if TYPE_CHECKING:
+    from pipelines.config.settings import Settings
+    from pipelines.tables.labelled import LabelledTable
+
+SEED: Final = 42
+FOLDS: Final = 5
+LARGE: Final = 5_000
+"""Texts from which on one fifth is held out once instead of all in turn."""
+CURVE: Final = (20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+_CURVE_REPEATS: Final = 3
+_SWAPPED: Final = 0.6
+"""Balanced share of texts on which labels and start disagree, from which on it is said."""
+_FEW_KNOWN: Final = 0.2
+
+OnStage = Callable[[str], None]
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """How good one of the compared models is on held-out texts."""
+
+    metrics: Metrics
+    low: float
+    high: float
+    """95 % interval of the accuracy (Wilson 1927)."""
+
+
+class CurvePoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Accuracy on held-out texts after learning from `texts` of them."""
+
+    texts: int
+    scratch: float
+    adapted: float
+
+
+class Adapted(msgspec.Struct, frozen=True, kw_only=True):
+    """What `adapt_to_file` came to."""
+
+    start: str
+    texts: int
+    held_out: str
+    """Which texts the figures are about, in words."""
+    figures: dict[Kind, Figures]
+    learnt: Kind
+    """What cross-validation chose; `start` is the start as it was, only calibrated anew."""
+    scale: float
+    C: float
+    ratios: bool
+    """See `pipelines.training.adaptation.Plan`, as `scale` and `C`."""
+    curve: list[CurvePoint]
+    model_id: str
+    cached_id: str | None
+    """In the model cache, if it was registered."""
+    messages: list[str]
+    warnings: list[str]
+    seconds: float
+
+
+class _Texts(msgspec.Struct, frozen=True):
+    """Distinct texts with one label each."""
+
+    texts: pl.Series
+    labels: NDArray[np.int8]
+    """Numbers of the classes of the model to start from."""
+    messages: list[str]
+
+
+def adapt_to_file(
+    settings: Settings,
+    labelled: LabelledTable,
+    start: str = "base",
+    name: str | None = None,
+    alias: str | None = None,
+    activate: bool = False,
+    curve: bool = False,
+    on_stage: OnStage = lambda stage: None,
+    sha256: str = "",
+) -> Adapted:
+    """Learn from a labelled file, compare, log the model, and register and cache it.
+
+    Parameters
+    ----------
+    settings : Settings
+    labelled : LabelledTable
+        20 rows or more; it is held in memory.
+    start : str
+        The linear model to start from, by any name that `open_model` knows.
+    name : str, optional
+        Registered model that gets a new version, which is fetched into the cache. None: the model
+        is only logged.
+    alias : str, optional
+        Alias that points to the new version.
+    activate : bool
+        Whether it answers from now on.
+    curve : bool
+        Whether to measure what fewer texts would have given.
+    on_stage : callable, optional
+        Told what is being done now.
+    sha256 : str
+        Of the file, for the model card.
+
+    Raises
+    ------
+    DataError, TrainingError
+        If the file cannot be read, or has too few texts of a class.
+    InputError
+        If the start is not linear.
+    """
+    started = time.monotonic()
+    if name is None and (alias or activate):
+        raise InputError("Give the model a name: --name NAME")
+    on_stage("reading texts")
+    found = _read(labelled)
+    start_id, scorer = open_linear(settings, start)
+    on_stage("learning")
+    data = LabelledTexts(scorer, found.texts, found.labels)
+    model = data.adapt(SEED)
+    on_stage("comparing")
+    figures, held_out = _compare(data.rows, scorer.classes)
+    points = _curve(data.rows, scorer.classes) if curve else []
+    on_stage("logging the model")
+    facts = _data_facts(labelled, found, sha256)
+    plan = model.adaptation.plan
+    parameters: dict[str, Parameter] = msgspec.structs.asdict(plan)
+    profile = _profile(data, found.texts, plan, facts.name)
+    model_id = _log(settings, start_id, model.scorer, parameters, facts, figures, profile)
+    cached_id = None
+    if name is not None:
+        on_stage("registering the model")
+        version = register(settings, name, model_id, alias)
+        cached_id = fetch_model(settings, name, version.version, activate=activate).id
+    return Adapted(
+        start=start_id,
+        texts=len(found.texts),
+        held_out=held_out,
+        figures=figures,
+        learnt=plan.kind,
+        scale=plan.scale,
+        C=plan.C,
+        ratios=plan.ratios,
+        curve=points,
+        model_id=model_id,
+        cached_id=cached_id,
+        messages=[*labelled.messages(), *found.messages],
+        warnings=[*labelled.warnings(), *_doubts(data, start_id)],
+        seconds=time.monotonic() - started,
+    )
+
+
+def _read(labelled: LabelledTable) -> _Texts:
+    """The distinct texts of a file; those that have several labels are left out."""
+    rows = pl.concat(labelled.batches())
+    rows = rows.with_columns(text=normalise_column(rows["text"])[0]).filter(pl.col("text") != "")
+    grouped = rows.group_by("text", maintain_order=True).agg(
+        pl.col("label").first(), several=pl.col("label").n_unique() > 1
+    )
+    kept = grouped.filter(~pl.col("several"))
+    repeated = rows.height - grouped.height
+    contradictory = grouped.height - kept.height
+    messages = []
+    if repeated:
+        messages.append(
+            f"Left out: {repeated:,} row{'s' * (repeated != 1)} with a text seen before."
+        )
+    if contradictory:
+        messages.append(
+            f"Left out: {contradictory:,} text{'s' * (contradictory != 1)} with several labels."
+        )
+    if not kept.height:
+        raise DataError(f"{labelled.table.name} has no text with one label.")
+    return _Texts(kept["text"], kept["label"].to_numpy(), messages)
+
+
+def _compare(rows: Rows, classes: Classes) -> tuple[dict[Kind, Figures], str]:
+    """Start, model from scratch and adapted start on held-out rows; and which rows these are."""
+    probabilities: dict[Kind, NDArray[np.float64]] = {}
+    tested = np.zeros(rows.labels.size, dtype=bool)
+    for seen, held_out in _splits(rows):
+        tested[held_out] = True
+        for kind, found in _predict(rows[seen], rows[held_out]).items():
+            probabilities.setdefault(kind, np.empty(rows.start.shape))[held_out] = found
+    labels = rows.labels[tested].astype(np.int8)
+    figures = {
+        kind: figures_of(labels, found[tested], classes) for kind, found in probabilities.items()
+    }
+    n = int(tested.sum())
+    whole = n == rows.labels.size
+    return figures, f"each of {n:,} texts, held out once" if whole else f"{n:,} held-out texts"
+
+
+def _splits(rows: Rows) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    folds = min(FOLDS, int(rows.sizes.min()))
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=SEED)
+    for seen, held_out in splitter.split(rows.labels, rows.labels):
+        yield seen, held_out
+        if rows.labels.size >= LARGE:
+            return
+
+
+def _predict(seen: Rows, held_out: Rows) -> dict[Kind, NDArray[np.float64]]:
+    return {
+        "start": held_out.start_probabilities(),
+        "scratch": adapt(seen, SEED, SCRATCH).probabilities(held_out),
+        "adapted": adapt(seen, SEED).probabilities(held_out),
+    }
+
+
+def figures_of(
+    labels: NDArray[np.int8], probability: NDArray[np.float64], classes: Classes
+) -> Figures:
+    """The figures of probabilities against labels, with the interval of the accuracy."""
+    metrics = evaluate(labels, probability, classes)
+    low, high = wilson_interval(np.array([metrics.accuracy]), np.array([metrics.n]))
+    return Figures(metrics=metrics, low=float(low[0]), high=float(high[0]))
+
+
+def _curve(rows: Rows, classes: Classes) -> list[CurvePoint]:
+    """Accuracy on a held-out third after learning from more and more of the others."""
+    found: dict[int, list[tuple[float, float]]] = {}
+    for repeat in range(_CURVE_REPEATS):
+        pool, test = train_test_split(
+            np.arange(rows.labels.size),
+            test_size=1 / 3,
+            random_state=repeat,
+            stratify=rows.labels,
+        )
+        pool = np.random.default_rng(repeat).permutation(pool)
+        held_out = rows[np.sort(test)]
+        for size in [*(n for n in CURVE if n < pool.size), pool.size]:
+            seen = rows[np.sort(pool[:size])]
+            if seen.sizes.min() < FOLDS:
+                continue
+            scores = _predict(seen, held_out)
+            right = {
+                k: float((classes.predicted(p) == held_out.labels).mean())
+                for k, p in scores.items()
+            }
+            found.setdefault(size, []).append((right["scratch"], right["adapted"]))
+    return [
+        CurvePoint(texts=size, scratch=float(mean[0]), adapted=float(mean[1]))
+        for size, values in found.items()
+        if len(mean := np.mean(values, axis=0))
+    ]
+
+
+def _profile(data: LabelledTexts, texts: pl.Series, plan: Plan, name: str) -> TextProfile:
+    """The profile of the held-out texts, each judged by a model that has not seen it."""
+    judged: list[Judgement] = []
+    for seen, held_out in _splits(data.rows):
+        scorer = data.adapt(SEED, (plan,), seen).scorer
+        judged += scorer.judge(texts[held_out].to_list())
+    return profile_judged({name: judged}, scorer.classes.names)
+
+
+def _doubts(data: LabelledTexts, start: str) -> list[str]:
+    """What is odd about the labels or the texts, seen from the start."""
+    doubts = []
+    share, n = disagreement(data.rows), data.rows.labels.size
+    if data.rows.n_classes == 2 and share > _SWAPPED and share - 0.5 > 1 / np.sqrt(n):
+        doubts.append(
+            f"The labels contradict {start} on {share:.0%} of the texts. Are negative and positive "
+            "swapped? Say which value of the labels is which."
+        )
+    if data.known < _FEW_KNOWN:
+        doubts.append(
+            f"{start} knows only {data.known:.0%} of the words and phrases of these texts, so what "
+            "is learnt comes almost only from their labels. Are they in its language?"
+        )
+    return doubts
+
+
+def _data_facts(labelled: LabelledTable, found: _Texts, sha256: str) -> DataFacts:
+    name = Path(labelled.table.name).name
+    return DataFacts(
+        name=name,
+        source=name,
+        sha256=sha256,
+        rows=sum(labelled.counts.values()),
+        train=len(found.texts),
+        val=0,
+        test=0,
+        synthetic=False,
+    )
+
+
+def _log(
+    settings: Settings,
+    start: str,
+    scorer: LinearScorer,
+    parameters: dict[str, Parameter],
+    data: DataFacts,
+    figures: dict[Kind, Figures],
+    profile: TextProfile,
+) -> str:
+    """Log the model with its card and the held-out metrics; returns its ID."""
+    metrics = {"test": figures["adapted"].metrics}
+    subject = f"adapted from {start}"
+    tags = {
+        "subject": "adapted",
+        "start": start,
+        LANGUAGE_TAG: scorer.language,
+        f"data.{data.name}.sha256": data.sha256,
+        **scorer.classes.tags,
+    }
+    info = scorer.info
+    vectorizer: dict[str, Parameter] = {
+        "ngram_max": info.ngram_max,
+        "char_max": info.char_max,
+        "bits": info.bits,
+        "language": scorer.language,
+    }
+    tracker = Tracker.open(settings)
+    with (
+        tracker.run(f"adapt {data.name}", tags) as run,
+        temporary_folder("olens-model-") as temporary,
+    ):
+        run.log_params({"from": start, **parameters, **vectorizer})
+        names = flattened(metrics)
+        run.log_metrics(names)
+        card = model_card(
+            CardFacts(
+                subject=subject,
+                parameters={"from": start, **parameters},
+                vectorizer=vectorizer,
+                data=[data],
+                metrics=metrics,
+                classes=scorer.classes,
+                language=scorer.language,
+                baselines={
+                    start: figures["start"].metrics,
+                    "from scratch": figures["scratch"].metrics,
+                },
+                created=datetime.now(UTC),
+                run_id=run.id,
+                commit=git_commit(),
+                versions=library_versions(),
+            )
+        )
+        folder = temporary / "model"
+        save_model(as_pipeline(scorer), folder, card, metrics, _EXAMPLE, profile)
+        return run.log_model(folder, {"subject": subject, **parameters}, names, tags)
+
+
+_EXAMPLE: Final = ["A quiet, lovely film.", "The battery died after two days."]

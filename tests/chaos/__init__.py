@@ -1,0 +1,1 @@
+"""Hostile clients, full disks, broken models and bad moments: ``make chaos``."""

@@ -1,0 +1,219 @@
+"""What clients may send."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from typing import Final
+from urllib.parse import urlsplit
+
+from tests.chaos.campaign import PREDICT, Attack, Target, post
+
+API: Final = "/api/v1/inference"
+JSON: Final = {"Content-Type": "application/json"}
+FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
+STALLED: Final = 400
+HEAVY_SECONDS: Final = 5.0
+
+
+def stalled_connections(victim: Target) -> None:
+    """More half-sent requests than the workers may open files; then everybody gets in."""
+    head = b"POST /api/v1/inference/predict HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    halves = (b"", head, head + b"Content-Length: 100\r\n\r\n{")
+    with ExitStack() as clients:
+        for number in range(STALLED):
+            client = clients.enter_context(_connect(victim, "127.0.0.3"))
+            with suppress(OSError):
+                client.sendall(halves[number % 3])
+        for _ in range(20):
+            connection = victim.connect("127.0.0.4", timeout=5)
+            assert post(connection, PREDICT, {"text": "let me in"})[0] == 200
+            connection.close()
+
+
+def unread_answers(victim: Target) -> None:
+    """Clients that ask for much and read nothing."""
+    body = json.dumps(["a text"] * 10_000).encode()
+    head = f"POST {API}/batch_predict HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with ExitStack() as clients:
+        for number in range(20):
+            client = clients.enter_context(_connect(victim, f"127.0.1.{number}"))
+            client.sendall(head.encode() + body)
+        time.sleep(1)
+        connection = victim.connect("127.0.0.4", timeout=5)
+        assert post(connection, PREDICT, {"text": "let me in"})[0] == 200
+
+
+def large_heads(victim: Target) -> None:
+    """Heads of 20 MB, in one header and in many, are answered 431 or cut off."""
+    for line in (b"A: " + b"x" * 20_000_000, b"A: b\r\n" * 3_000_000, b"A: b\r\n" * 200):
+        with _connect(victim, "127.0.0.3") as client:
+            with suppress(ConnectionError):
+                client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + line + b"\r\n\r\n")
+            answer = b""
+            with suppress(ConnectionError):
+                answer = client.recv(1000)
+            assert answer[:12] in (b"HTTP/1.1 431", b""), answer[:100]
+
+
+def explanations(victim: Target) -> None:
+    """Eight clients ask to explain the worst texts of 100,000 characters as often as they may."""
+    texts = ["😀" * 100_000, '"' * 100_000, "a. " * 33_333, "!?" * 50_000]
+    _by_eight(victim, f"{API}/explain", [{"text": text} for text in texts])
+
+
+def batches(victim: Target) -> None:
+    """Eight clients send 20 MB of short texts as often as they may."""
+    _by_eight(victim, f"{API}/batch_predict", [["word " * 390] * 10_000])
+
+
+def bodies(victim: Target) -> None:
+    """Bodies that are small, or cheap to send, and dear to read."""
+    deep = b'{"text":' * 100_000
+    wide = b"x" + b"," * 100_000 + b"\n" + b"a,b\n" * 1_000
+    part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n'
+    multipart = {"Content-Type": "multipart/form-data; boundary=b"}
+    form = b"text=" + b"%F0%9F%98%80" * 1_700_000
+    fields = b"a=b&" * 4_000_000
+    for path, headers, body in (
+        (PREDICT, JSON, deep),
+        (f"{API}/batch_predict", JSON, b"[" * 1_000 + b"]" * 1_000),
+        (f"{API}/batch_predict", JSON, b"[" * 10_000_000),
+        (PREDICT, JSON, b'{"text": "' + b"x" * 25_000_000 + b'"}'),
+        ("/file", multipart, part + wide + b"\r\n--b--\r\n"),
+        ("/file/download", multipart, part + wide + b"\r\n--b--\r\n"),
+        ("/file", multipart, b"--b\r\n\r\n\r\n" * 1_000_000 + b"--b--\r\n"),
+        ("/", FORM, form),
+        ("/sign-in", FORM, form),
+        ("/theme", FORM, fields),
+        ("/", FORM, fields),
+    ):
+        status = _status(victim, "POST", path, headers, body)
+        assert 400 <= status < 500, (path, status)
+
+
+def odd_requests(victim: Target) -> None:
+    """Requests that are not as one expects them; none is an error of the service."""
+    admin = {"Authorization": f"Bearer {victim.service.token}", **JSON}
+    models = "/api/v1/models"
+    for method, path, headers, body in (
+        ("POST", models, admin, b'{"model_name": "x", "model_version": 9223372036854775808}'),
+        ("POST", models, admin, b'{"model_name": "x", "model_version": 1e400}'),
+        ("POST", models, admin, json.dumps({"model_name": "x" * 300}).encode()),
+        ("POST", models, admin, json.dumps({"model_name": "x", "alias": "y" * 300}).encode()),
+        ("POST", models, admin, b'{"model_name": "a\\u0000b"}'),
+        ("PUT", f"{models}/active", admin, json.dumps({"id": "x" * 300 + "-v1"}).encode()),
+        ("PUT", f"{models}/active", admin, b'{"id": "../../etc/passwd"}'),
+        ("GET", f"{models}/{'x' * 300}-v1", {}, b""),
+        ("GET", f"{models}/a%00b", {}, b""),
+        ("DELETE", f"{models}/{'x' * 300}", admin, b""),
+        ("GET", "/static/a%00b", {}, b""),
+        ("GET", f"/static/{'x' * 3_000}", {}, b""),
+        ("GET", "/static/..%2f..%2fapp.py", {}, b""),
+        ("GET", "/admin/link/%00", {}, b""),
+        ("GET", f"{PREDICT}?text=%ff", {}, b""),
+        ("GET", "/", {"Host": "127.0.0.1:x"}, b""),
+        ("GET", "/", {"Host": "127.0.0.1:99999999999"}, b""),
+        ("OPTIONS", "*", {}, b""),
+        ("BREW", "/", {}, b""),
+        ("POST", PREDICT, {**JSON, "Content-Length": "-1"}, b""),
+        ("POST", PREDICT, {**JSON, "Content-Length": "9" * 30}, b""),
+        ("POST", PREDICT, JSON, b'{"text": "\\ud800"}'),
+        ("POST", PREDICT, JSON, b"\xff\xfe"),
+    ):
+        status = _status(victim, method, path, headers, body)
+        assert 400 <= status < 500, (method, path[:50], body[:80], status)
+
+
+def two_hosts(victim: Target) -> None:
+    """The second Host header is refused."""
+    with _connect(victim, "127.0.0.3") as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 400")
+
+
+def guessed_secrets(victim: Target) -> None:
+    """After a few wrong secrets a client is told to wait."""
+    wrong = {"Authorization": "Bearer wrong"}
+    statuses = [
+        _status(victim, "GET", "/api/v1/models/registry", wrong, b"", "127.0.0.9") for _ in range(8)
+    ]
+    assert set(statuses) <= {401, 429}
+    assert statuses[-1] == 429
+
+
+def _by_eight(victim: Target, path: str, bodies: list[object]) -> None:
+    """Send bodies from eight addresses for a while; only too many of them are refused."""
+    encoded = [json.dumps(body).encode() for body in bodies]
+    deadline = time.monotonic() + HEAVY_SECONDS
+    statuses: set[int] = set()
+
+    def ask(number: int) -> None:
+        connection = victim.connect(f"127.0.2.{number}")
+        while time.monotonic() < deadline:
+            connection.request("POST", path, encoded[number % len(encoded)], JSON)
+            answer = connection.getresponse()
+            answer.read()
+            statuses.add(answer.status)
+            time.sleep(0.2)
+        connection.close()
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses <= {200, 429}, statuses
+    assert 200 in statuses
+
+
+def _status(
+    victim: Target,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    body: bytes,
+    host: str = "127.0.0.5",
+) -> int:
+    """The status of the answer, which may come before all is sent."""
+    lines = {"Host": "127.0.0.1", "Content-Length": str(len(body)), "Connection": "close"} | headers
+    head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in lines.items())
+    with _connect(victim, host) as client:
+        with suppress(ConnectionError):
+            for piece in _pieces(head.encode() + b"\r\n" + body):
+                client.sendall(piece)
+        answer = b""
+        with suppress(ConnectionError):
+            answer = client.recv(1000)
+    assert answer, f"{method} {path[:50]}: the connection was closed without an answer"
+    return int(answer.split(b" ", 2)[1])
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    for start in range(0, len(data), 1 << 20):
+        yield data[start : start + (1 << 20)]
+
+
+def _connect(victim: Target, host: str) -> socket.socket:
+    address = urlsplit(victim.service.url)
+    return socket.create_connection(
+        (address.hostname, address.port or 0), timeout=20, source_address=(host, 0)
+    )
+
+
+CLIENTS: Final[dict[str, Attack]] = {
+    "400 stalled connections": stalled_connections,
+    "answers that nobody reads": unread_answers,
+    "heads of 20 MB": large_heads,
+    "eight clients explain emoji and quotes": explanations,
+    "eight clients send batches of 20 MB": batches,
+    "bodies that are dear to read": bodies,
+    "odd requests": odd_requests,
+    "two Host headers": two_hosts,
+    "guessed secrets": guessed_secrets,
+}

@@ -1,0 +1,35 @@
+"""Ray clusters of several nodes on one machine, each of processes of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any, Final
+
+from tests.support import require
+
+_STORE: Final = 150 << 20
+"""Bytes of each node's object store."""
+
+
+@contextmanager
+def ray_nodes(count: int, cpus: int = 2) -> Iterator[Any]:
+    """A `ray.cluster_utils.Cluster` of nodes; the first is the head, on which nothing else runs."""
+    require(find_spec("ray"), "ray is not installed")
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 0, "object_store_memory": _STORE}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        for _ in range(count):
+            cluster.add_node(num_cpus=cpus, object_store_memory=_STORE)
+        cluster.wait_for_nodes()
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def kill_node(cluster: Any) -> None:
+    """Kill the processes of the node that was added last."""
+    cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)

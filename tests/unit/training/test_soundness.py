@@ -1,0 +1,124 @@
+"""A model whose arrays do not fit together is refused before compiled code reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+from sklearn.pipeline import Pipeline
+
+from pipelines.errors import CorruptModelError
+from pipelines.training.soundness import check_arrays
+from tests.unit.training.fitted import SUBJECTS, fitted_pipeline
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_accepts_every_fitted_subject(subject: str) -> None:
+    check_arrays(fitted_pipeline(subject))
+
+
+def weighting(pipeline: Pipeline):
+    return pipeline.steps[-1][1].estimator_.steps[0][1]
+
+
+def machine(pipeline: Pipeline):
+    return pipeline.steps[-1][1].estimator_.steps[-1][1]
+
+
+def _one_weight(pipeline: Pipeline) -> None:
+    weighting(pipeline).weights_ = weighting(pipeline).weights_[:1]
+
+
+def _negative_bucket(pipeline: Pipeline) -> None:
+    weighting(pipeline).buckets_[0] = -1
+
+
+def _bucket_too_far(pipeline: Pipeline) -> None:
+    weighting(pipeline).buckets_[0] = 2**30
+
+
+def _float_buckets(pipeline: Pipeline) -> None:
+    weighting(pipeline).buckets_ = weighting(pipeline).buckets_.astype(np.float64)
+
+
+def _nan_weight(pipeline: Pipeline) -> None:
+    weighting(pipeline).weights_[0] = np.nan
+
+
+def _short_coef(pipeline: Pipeline) -> None:
+    machine(pipeline).coef_ = machine(pipeline).coef_[:, :1]
+
+
+def _infinite_slope(pipeline: Pipeline) -> None:
+    pipeline.steps[-1][1].slope_ = np.inf
+
+
+def _huge_offset(pipeline: Pipeline) -> None:
+    pipeline.steps[-1][1].offset_ = "no number"
+
+
+def _many_buckets(pipeline: Pipeline) -> None:
+    pipeline.steps[0][1].bits = 40
+
+
+def _no_ngrams(pipeline: Pipeline) -> None:
+    pipeline.steps[0][1].ngram_max = 0
+
+
+def _long_ngrams(pipeline: Pipeline) -> None:
+    pipeline.steps[0][1].ngram_max = 2_000
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _one_weight,
+        _negative_bucket,
+        _bucket_too_far,
+        _float_buckets,
+        _nan_weight,
+        _short_coef,
+        _infinite_slope,
+        _huge_offset,
+        _many_buckets,
+        _no_ngrams,
+        _long_ngrams,
+    ],
+)
+def test_refuses_damaged_linear_models(damage: Callable[[Pipeline], None]) -> None:
+    pipeline = deepcopy(fitted_pipeline("nbsvm"))
+    damage(pipeline)
+    with pytest.raises(CorruptModelError, match="damaged"):
+        check_arrays(pipeline)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("left_child", 10_000), ("right_child", -7), ("feature", 2**31)]
+)
+def test_refuses_trees_that_point_nowhere(field: str, value: int) -> None:
+    pipeline = deepcopy(fitted_pipeline("decision_tree"))
+    tree = next(step.tree_ for step in _steps(pipeline) if hasattr(step, "tree_"))
+    assert tree.node_count > 1
+    state = tree.__getstate__()
+    state["nodes"][field][0] = value
+    tree.__setstate__(state)
+    with pytest.raises(CorruptModelError, match="Tree is damaged"):
+        check_arrays(pipeline)
+
+
+def test_refuses_sparse_matrices_that_point_nowhere() -> None:
+    pipeline = deepcopy(fitted_pipeline("knn"))
+    neighbours = next(step for step in _steps(pipeline) if hasattr(step, "_fit_X"))
+    neighbours._fit_X = csr_matrix(neighbours._fit_X)
+    check_arrays(pipeline)
+    neighbours._fit_X.indices[0] = 2**30
+    with pytest.raises(CorruptModelError, match="damaged"):
+        check_arrays(pipeline)
+
+
+def _steps(pipeline: Pipeline) -> list[object]:
+    fitted = pipeline.steps[-1][1].estimator_
+    return [step for _, step in fitted.steps] if isinstance(fitted, Pipeline) else [fitted]
