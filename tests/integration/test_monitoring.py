@@ -11,6 +11,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from opinionlens_server.observability.drift import ENOUGH
 from tests.integration.stack import DEPLOY, ELSEWHERE, Stack
 from tests.serving import Service
 from tests.support import PATIENCE
@@ -68,7 +69,7 @@ def metrics_of(promql: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def used(running_stack: Stack) -> Stack:
-    """A stack that has a backup to tell of, and whose service follows the registry."""
+    """A stack that has a backup to tell of, and whose service follows the registry and knows drift."""
     stamp = f"opinionlens_backup_last_success_timestamp_seconds {time.time()}\n"
     (running_stack.folder / "backups/metrics/backup.prom").write_text(stamp)
     followed = {"name": "reviews", "version": "1"}
@@ -78,6 +79,8 @@ def used(running_stack: Stack) -> Stack:
         return labels and {name: labels[0][name] for name in followed}
 
     assert eventually(model, followed) == followed
+    texts = ["a fine film"] * ENOUGH
+    httpx.post(f"{running_stack.service.url}{API}/batch_predict", json=texts).raise_for_status()
     return running_stack
 
 

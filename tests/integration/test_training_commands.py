@@ -55,7 +55,8 @@ class TestVectorize:
 
     def test_as_json(self, olens: Olens) -> None:
         found = json.loads(olens("vectorize", "airline", "--json").out)
-        assert found["airline"]["vectorizer"] == {"ngram_max": 2, "bits": 16, "char_max": 0}
+        expected = {"ngram_max": 2, "bits": 16, "char_max": 0, "language": "en"}
+        assert found["airline"]["vectorizer"] == expected
         assert found["airline"]["rows"]["train"] > found["airline"]["rows"]["test"] > 0
 
     def test_an_unknown_data_set(self, olens: Olens) -> None:
