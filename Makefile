@@ -59,9 +59,10 @@ $(VENV)/.bench: $(VENV)/.dev
 	@touch $@
 
 # What the tests of clusters need besides; they are skipped without it.
-$(VENV)/.cluster: $(VENV)/.dev
+$(VENV)/.cluster: $(SOURCES) | $(BIN)/python
 	$(PIP_INSTALL) '.[dev,ray,spark]'
-	@touch $@
+	$(WARM_UP)
+	@touch $(VENV)/.train $(VENV)/.dev $@
 
 .PHONY: install
 install: $(VENV)/.train ## Make .venv with the olens command.

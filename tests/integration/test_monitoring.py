@@ -69,7 +69,7 @@ def metrics_of(promql: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def used(running_stack: Stack) -> Stack:
-    """A stack that has a backup to tell of, and whose service follows the registry and knows drift."""
+    """A stack that has a backup to tell of, a service that follows the registry, and texts."""
     stamp = f"opinionlens_backup_last_success_timestamp_seconds {time.time()}\n"
     (running_stack.folder / "backups/metrics/backup.prom").write_text(stamp)
     followed = {"name": "reviews", "version": "1"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,9 +38,12 @@ def spark() -> Iterator[Any]:
         "spark.sql.shuffle.partitions": "2",
     }.items():
         builder = builder.config(key, value)
-    session = builder.getOrCreate()
-    yield session
-    session.stop()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        # Otherwise the workers are the first python3 of the PATH.
+        monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+        session = builder.getOrCreate()
+        yield session
+        session.stop()
 
 
 def test_verdicts_in_spark_are_those_of_predict(spark: Any, olens: Olens, tmp_path: Path) -> None:

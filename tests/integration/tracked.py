@@ -9,8 +9,10 @@ import msgspec
 import pytest
 
 from pipelines.config.settings import MLflow, Paths, Settings
+from pipelines.inference.profiling import profile_pipeline
 from pipelines.registry.connection import set_mlflow_defaults
 from pipelines.registry.manifest import MANIFEST_TAG, write_manifest
+from pipelines.training.text_profile import write_profile
 
 TEXTS = ["good, very good", "a great film", "fine and good", "bad", "an awful film", "so bad"]
 LABELS = ["POSITIVE"] * 3 + ["NEGATIVE"] * 3
@@ -49,8 +51,9 @@ def project_settings(root: Path, **mlflow: object) -> Settings:
 def save_model(
     folder: Path, serialization_format: str = "skops", labels: Sequence[str] = LABELS
 ) -> None:
-    """Fit a pipeline and save it with metrics and a manifest."""
+    """Fit a pipeline and save it with metrics, a profile of its texts and a manifest."""
     import mlflow.sklearn
+    import polars as pl
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -64,6 +67,8 @@ def save_model(
     )
     (folder / "model_card.md").write_text("# A small model\n")
     (folder / "metrics.json").write_bytes(msgspec.json.encode({"test": METRICS}))
+    profile = profile_pipeline(pipeline, pl.DataFrame({"text": TEXTS, "dataset": "texts"}))
+    write_profile(profile, folder)
     write_manifest(folder)
 
 
