@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -41,7 +42,9 @@ def spark() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         # Otherwise the workers are the first python3 of the PATH.
         monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+        ctrl_c = signal.getsignal(signal.SIGINT)
         session = builder.getOrCreate()
+        signal.signal(signal.SIGINT, ctrl_c)  # Spark puts its own in the place
         yield session
         session.stop()
 
