@@ -19,9 +19,10 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Redirect, Template
 
 from opinionlens_server.http.problems import to_problem
-from opinionlens_server.http.requests import AppRequest, FormPart
+from opinionlens_server.http.requests import AppRequest, FormPart, file_of
 from opinionlens_server.models.adapting import AdaptRequest
 from opinionlens_server.models.fetching import FetchRequest
+from opinionlens_server.scoring.uploads import ACCEPTED, LabelChoice, open_labelled, read_labelled
 from opinionlens_server.security.guards import require_admin_session
 from opinionlens_server.security.sessions import NOTICE_COOKIE, Notice
 from opinionlens_server.services import Services
@@ -32,9 +33,7 @@ from opinionlens_server.web.admin_data import (
     registry_models,
     service_status,
 )
-from opinionlens_server.web.files import file_of
 from opinionlens_server.web.templating import render
-from opinionlens_server.web.uploads import ACCEPTED, LabelChoice, open_labelled, read_labelled
 from pipelines.base_model.opening import BASE
 from pipelines.config.params import load_params
 from pipelines.config.settings import Settings

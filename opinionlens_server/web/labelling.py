@@ -20,15 +20,14 @@ from litestar.params import FromPath
 from litestar.response import Redirect, Template
 
 from opinionlens_server.http.problems import to_problem
-from opinionlens_server.http.requests import AppRequest
+from opinionlens_server.http.requests import AppRequest, file_of
 from opinionlens_server.models.adapting import Adaptation, AdaptRequest
 from opinionlens_server.models.threads import in_daemon_thread
+from opinionlens_server.scoring.uploads import ACCEPTED, Choice, open_upload
 from opinionlens_server.security.guards import find_session, require_session
 from opinionlens_server.security.sessions import Notice, Session
-from opinionlens_server.web.files import file_of
 from opinionlens_server.web.home import SHOWN_CHARACTERS
 from opinionlens_server.web.templating import render
-from opinionlens_server.web.uploads import ACCEPTED, Choice, open_upload
 from pipelines.errors import DataError, InputError, OpinionLensError
 from pipelines.inference.explanation import Explanation
 from pipelines.inference.rendering.passages import Passage, passages
