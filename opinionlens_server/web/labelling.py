@@ -37,7 +37,7 @@ from pipelines.workflows.label import PROJECT, Added, person, project_name
 if TYPE_CHECKING:
     from pipelines.labelling.active_learning import ActiveLearning, Progress
     from pipelines.labelling.agreement import Dispute
-    from pipelines.labelling.store import Project, Text
+    from pipelines.labelling.store import Project, Suggestion, Text
     from pipelines.workflows.train_on_labels import Trained
 
 logger = logging.getLogger(__name__)
@@ -55,12 +55,19 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     """None: everything is labelled."""
     passages: list[Passage]
     guess: Explanation | None
+    suggestion: Suggestion | None
     note: str
     """Of the label that was taken back."""
     progress: Progress
     is_learning: bool
     problem: str | None = None
     status: int = 200
+
+    @property
+    def suggested(self) -> str:
+        """The class that the file suggests; empty: none of the project's."""
+        wanted = self.suggestion.suggestion.casefold() if self.suggestion else ""
+        return next((name for name in self.project.classes if name.casefold() == wanted), "")
 
 
 class Open(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,6 +209,7 @@ def _desk(
     learning: ActiveLearning = request.services.labelling.open(project)
     text = learning.next(name)
     guess = learning.guess(text) if text else None
+    suggestion = learning.suggestion(text) if text else None
     cut: list[Passage] = []
     if text is not None:
         cut = list(passages(text.text, guess.words if guess else [], SHOWN_CHARACTERS))
@@ -211,6 +219,7 @@ def _desk(
         text=text,
         passages=cut,
         guess=guess,
+        suggestion=suggestion,
         note=note,
         progress=learning.progress(),
         is_learning=learning.is_learning,
