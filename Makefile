@@ -30,6 +30,7 @@ IN_VOLUME = $(IN_STACK) run --rm -T --no-deps --entrypoint sh
 PLACES = --postgres '$(COMPOSE) exec -T postgres' \
 	--artifacts '$(IN_VOLUME) registry' /var/lib/mlflow \
 	--models '$(IN_VOLUME) app' /srv/opinionlens/models \
+	--labels '$(IN_VOLUME) app' /srv/opinionlens/labels \
 	--stop '$(COMPOSE) stop app registry' --start '$(COMPOSE) start registry app'
 
 .DEFAULT_GOAL := help
@@ -149,7 +150,7 @@ ps: ## Show the services and their health.
 	$(COMPOSE) ps --all
 
 .PHONY: backup
-backup: ## Back up databases, artifacts and models to backups/; KEEP=14 removes older ones.
+backup: ## Back up databases, artifacts, models and labels to backups/; KEEP=14 removes older ones.
 	@$(PYTHON) deploy/backup.py backup backups $(PLACES) $(if $(KEEP),--keep $(KEEP))
 
 .PHONY: restore

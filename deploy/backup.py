@@ -1,4 +1,4 @@
-"""Back up the deployment, and restore it: databases, artifacts of the registry, cached models.
+"""Back up the deployment, and restore it: databases, artifacts, cached models, labels.
 
     python3 deploy/backup.py backup  FOLDER PLACES...
     python3 deploy/backup.py restore FOLDER PLACES...
@@ -26,13 +26,29 @@ from typing import IO
 
 DATABASES = ("mlflow", "mlflow_auth")
 OWNER = "mlflow"
-FOLDERS = ("artifacts", "models")
+FOLDERS = ("artifacts", "models", "labels")
+LATER = ("labels",)
+"""Folders that old backups do not have."""
 SUMS = "SHA256SUMS"
 METRIC = "opinionlens_backup_last_success_timestamp_seconds"
 
 # $1 is the folder. tar ends with 1 if a file changed meanwhile; models and artifacts have checksums
 # of their own.
 SAVE = 'tar --create --file=- --exclude=./.restored --directory "$1" . || [ $? -eq 1 ]'
+
+# A database that is written to meanwhile is copied by SQLite.
+SAVE_DATABASES = """\
+set -e
+cd "$1"
+copy=$(mktemp -d)
+trap 'rm -r "$copy"' EXIT
+python3 -c '
+import pathlib, sqlite3, sys
+for file in pathlib.Path().glob("*.db"):
+    sqlite3.connect(file).backup(sqlite3.connect(pathlib.Path(sys.argv[1], file.name)))
+' "$copy"
+tar --create --file=- --directory "$copy" .
+"""
 
 # What is new stands beside what is old until all of it, also of other folders, is there.
 LOAD = """\
@@ -87,8 +103,9 @@ def back_up(places: Places, folder: Path, keep: int | None = None) -> Path:
             with (unfinished / f"{database}.dump").open("wb") as file:
                 run([*places.postgres, *dump], stdout=file)
         for kind, (shell, path) in places.folders.items():
+            save = SAVE_DATABASES if kind == "labels" else SAVE
             with (unfinished / f"{kind}.tar").open("wb") as file:
-                run([*shell, "-c", SAVE, "sh", path], stdout=file)
+                run([*shell, "-c", save, "sh", path], stdout=file)
         lines = [f"{checksum(path)}  {path.name}\n" for path in sorted(unfinished.iterdir())]
         (unfinished / SUMS).write_text("".join(lines))
         done = unfinished.rename(folder / name)
@@ -107,16 +124,19 @@ def restore(places: Places, backup: Path) -> None:
 
     All of it is loaded beside what is there now, and takes its place when everything is complete.
     """
+    folders = {
+        kind: place for kind, place in places.folders.items() if (backup / f"{kind}.tar").exists()
+    }
     with stopped(places):
         for database in DATABASES:
             load_database(places, database, backup / f"{database}.dump")
-        for kind, (shell, path) in places.folders.items():
+        for kind, (shell, path) in folders.items():
             with (backup / f"{kind}.tar").open("rb") as file:
                 run([*shell, "-c", LOAD, "sh", path], stdin=file)
         for database in DATABASES:
             sql(places, f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
             sql(places, f"ALTER DATABASE {database}_restored RENAME TO {database}")
-        for shell, path in places.folders.values():
+        for shell, path in folders.values():
             run([*shell, "-c", SWAP, "sh", path])
 
 
@@ -136,7 +156,8 @@ def verify(backup: Path) -> None:
     except OSError as error:
         raise BackupError(f"{backup} is no backup: {error}") from None
     sums = {name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
-    files = [f"{name}.dump" for name in DATABASES] + [f"{name}.tar" for name in FOLDERS]
+    files = [f"{name}.dump" for name in DATABASES]
+    files += [f"{name}.tar" for name in FOLDERS if name not in LATER]
     for name in {*files, *sums}:
         path = backup / name
         if not path.is_file():
@@ -204,7 +225,7 @@ def checksum(path: Path) -> str:
 
 def agreed(backup: Path) -> bool:
     """Whether the user, or YES=1, agrees to lose what is there now."""
-    print(f"{backup.name} will replace all models, runs and accounts of this deployment.")
+    print(f"{backup.name} will replace all models, runs, accounts and labels of this deployment.")
     if os.environ.get("YES") == "1":
         return True
     if not sys.stdin.isatty():

@@ -4,7 +4,7 @@ ARG BASE_IMAGE=python:3.11.15-slim-bookworm
 
 FROM ${BASE_IMAGE} AS requirements
 COPY pyproject.toml /
-RUN python3 -c 'import tomllib; print(*tomllib.load(open("/pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
+RUN python3 -c 'import tomllib; p = tomllib.load(open("/pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["postgres"], sep="\n")' \
         > /requirements.txt \
     && python3 -c 'import tomllib; print(*tomllib.load(open("/pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
         > /build-requirements.txt
@@ -74,10 +74,10 @@ COPY --from=project /project /opt/venv
 RUN NUMBA_CACHE_DIR=/opt/compiled \
     python -c 'from pipelines.workflows.doctor import warm_up; warm_up()'
 
-# Any user may run it who is in group 0: that is who may write to the model cache
-# and to the corrections.
+# Any user may run it who is in group 0: that is who may write to the model cache, to the
+# corrections and to the labels.
 WORKDIR /srv/opinionlens
-RUN install --directory --mode=775 models feedback
+RUN install --directory --mode=775 models feedback labels
 COPY conf/settings.toml conf/params.yaml conf/
 COPY --chmod=755 docker/app/entrypoint.sh /usr/local/bin/
 USER 10001:0

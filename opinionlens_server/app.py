@@ -24,6 +24,7 @@ from opinionlens_server.http.problems import problem_details
 from opinionlens_server.http.requests import AppRequest
 from opinionlens_server.models.threads import work_threads
 from opinionlens_server.observability.middleware import ObservabilityMiddleware
+from opinionlens_server.scoring.uploads import warm_up as warm_up_uploads
 from opinionlens_server.security.origins import check_origin
 from opinionlens_server.services import Services, make_services
 from opinionlens_server.web.admin import AdminController
@@ -33,7 +34,6 @@ from opinionlens_server.web.home import HomeController
 from opinionlens_server.web.labelling import LabellingController
 from opinionlens_server.web.sign_in import SignInController
 from opinionlens_server.web.templating import static_files, template_config
-from opinionlens_server.web.uploads import warm_up as warm_up_uploads
 from pipelines.config.settings import Settings, load_settings
 from pipelines.inference.loading import load_copy
 from pipelines.inference.scorer import Scorer

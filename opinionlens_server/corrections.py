@@ -62,6 +62,14 @@ class Corrections:
         """Delete the correction with this ID; returns whether it was there."""
         return await self._run(lambda: self._store.delete(correction))
 
+    async def count(self) -> int:
+        """How many are kept; errors as for `add`."""
+        return await self._run(self._store.count)
+
+    async def all(self) -> list[Correction]:
+        """All of them, the newest first; errors as for `add`."""
+        return await self._run(self._store.corrections)
+
     async def watch(self) -> None:
         """Delete what is over its time, now and every hour, even if feedback is off by now."""
         problem = ""

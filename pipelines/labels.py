@@ -123,6 +123,11 @@ def answer_name(name: str) -> str:
     return name.upper() if name in SENTIMENTS else name
 
 
+def declared_name(name: str) -> str:
+    """What declarations call a class: sentiments are in lower case."""
+    return name.lower() if name.lower() in SENTIMENTS else name
+
+
 def shown_name(name: str) -> str:
     """A class's name for people: sentiments are not in capitals."""
     return name.capitalize() if name.lower() in SENTIMENTS else name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from opinionlens_cli.console import (
     docs,
     note,
     print_json,
+    print_next,
     print_table,
     progress,
     say,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pipelines.config.settings import Settings
     from pipelines.datasets.verifying import Verification
     from pipelines.labelling.doubts import LabelledRows
+    from pipelines.labels import Classes
 
 app = typer.Typer(
     help="List, download and verify the raw data sets, and find doubtful labels.",
@@ -157,7 +160,8 @@ def doubts_cli(
     Example: olens data doubts amazon --output doubts.csv
     """
     from pipelines.config.settings import load_settings
-    from pipelines.labelling.candidates import write_candidates
+    from pipelines.files import write_file
+    from pipelines.labelling.candidates import candidates_csv
     from pipelines.labelling.doubts import find_doubts
     from pipelines.text.showing import in_one_line
     from pipelines.workflows.open_start import open_linear
@@ -170,7 +174,7 @@ def doubts_cli(
     for message in found.messages:
         note(message)
     if output:
-        write_candidates(found.candidates(), output)
+        write_file(output, candidates_csv(found.candidates()))
     if as_json:
         print_json(found)
         return
@@ -185,8 +189,17 @@ def doubts_cli(
     )
     if output:
         say(f"{output}: {len(found.doubts):,} rows to look at")
+        print_next(f"label {shlex.quote(str(output))}{_classes_option(rows.classes)}")
     elif len(found.doubts) > limit:
         note(f"{len(found.doubts) - limit:,} more are not shown; --output writes all to a file.")
+
+
+def _classes_option(classes: Classes) -> str:
+    """What tells `olens label` the classes: those of the doubtful rows may be fewer."""
+    from pipelines.labels import BINARY, declared_name
+
+    names = ",".join(map(declared_name, classes.names))
+    return "" if classes == BINARY else f" --classes {shlex.quote(names)}"
 
 
 def _labelled_rows(source: str, file: LabelledFile, classes: str | None) -> LabelledRows:

@@ -67,11 +67,12 @@ def export_cli(
 
     Example: olens feedback export --output corrections.csv
     """
-    from pipelines.labelling.candidates import write_candidates
+    from pipelines.files import write_file
+    from pipelines.labelling.candidates import candidates_csv
     from pipelines.labelling.feedback import candidates
 
     found = candidates(_store().corrections())
-    write_candidates(found, output, for_spreadsheet=harmless)
+    write_file(output, candidates_csv(found, for_spreadsheet=harmless))
     say(f"{output}: {len(found):,} corrections")
 
 

@@ -70,6 +70,9 @@ def label_cli(
     measured, and it never learns from them. Labels are stored at once; the same command goes on
     where you stopped. Ctrl-C ends the page.
 
+    Of a file of `olens data doubts` or `olens feedback export`, it shows with each text what it was
+    called and what it may be instead.
+
     Example: olens label reviews.csv --text-column body --classes negative,neutral,positive
     """
     from opinionlens_server.serve import serve

@@ -1,4 +1,4 @@
-"""`olens labels`: what people have said of texts, in and out of files, and models of it."""
+"""`olens labels`: what people have said of texts, in and out of files; models of it; removal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipelines.workflows.label import Labelling
 
 app = typer.Typer(
-    help="Export, import and count labels, and make models of them.", no_args_is_help=True
+    help="Export, import, count and remove labels, and make models of them.", no_args_is_help=True
 )
 
 _PAGE = docs("labelling")
@@ -145,6 +145,34 @@ def stats_cli(
             say(f"Accuracy {what}: {_accuracy(accuracy)}")
     if found.enough:
         say("More labels help little now.")
+
+
+@app.command("remove", epilog=_PAGE)
+def remove_cli(
+    project: ProjectArgument,
+    containing: Annotated[
+        str, typer.Option(help="Only texts with this in them, in any letter case.")
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a project, or some of its texts, with their labels.
+
+    Nothing of the texts is left in the files of the database. Backups, exported files and models
+    that have learnt from them are not touched.
+
+    Example: olens labels remove reviews --containing "order 4711"
+    """
+    labelling = _labelling()
+    texts = labelling.texts_with(project, containing)
+    if containing and not texts:
+        say(f"No text of {project} contains that.")
+        return
+    what = f"{len(texts):,} text{'s' * (len(texts) != 1)} of {project}"
+    question = f"Delete {what}" if containing else f"Delete the project {project}: {what}"
+    if not yes:
+        typer.confirm(f"{question}, and what was said of them?", abort=True, err=True)
+    labelling.remove(project, texts if containing else None)
+    say(f"Deleted: {what}.")
 
 
 @app.command("train", epilog=_PAGE)

@@ -13,9 +13,11 @@ from litestar.response import Stream
 
 from opinionlens_server.api.openapi import problems
 from opinionlens_server.api.route_list import EXAMPLE
-from opinionlens_server.http.requests import AppRequest
+from opinionlens_server.http.requests import AppRequest, file_of
 from opinionlens_server.http.responses import JSONAnswer
 from opinionlens_server.models.predictor import Prediction, Unanswered, encode_explanation
+from opinionlens_server.scoring.downloads import scored_file
+from opinionlens_server.scoring.uploads import Choice, read_upload
 from opinionlens_server.security.guards import (
     admit,
     admit_batch,
@@ -23,9 +25,6 @@ from opinionlens_server.security.guards import (
     count_explanation,
     count_texts,
 )
-from opinionlens_server.web.downloads import scored_file
-from opinionlens_server.web.files import file_of
-from opinionlens_server.web.uploads import Choice, read_upload
 from pipelines.inference.explanation import Explanation
 
 PROBLEMS: Final = problems(400, 401, 413, 429, 500, 503)

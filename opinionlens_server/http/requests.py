@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from io import BytesIO
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import parse_qsl
 
@@ -44,6 +46,12 @@ class FormPart(msgspec.Struct, frozen=True):
             return self.content.decode()
         except UnicodeDecodeError:
             raise ClientException("The form is not valid UTF-8.") from None
+
+
+def file_of(form: Mapping[str, FormPart]) -> tuple[str, bytes]:
+    """The name, without folders, and the content of the field `file`; both empty without one."""
+    file = form.get("file", FormPart(b""))
+    return PurePath(file.filename.replace("\\", "/")).name, file.content
 
 
 class AppRequest(Request[Any, Any, Any]):

@@ -19,9 +19,10 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Redirect, Template
 
 from opinionlens_server.http.problems import to_problem
-from opinionlens_server.http.requests import AppRequest, FormPart
+from opinionlens_server.http.requests import AppRequest, FormPart, file_of
 from opinionlens_server.models.adapting import AdaptRequest
 from opinionlens_server.models.fetching import FetchRequest
+from opinionlens_server.scoring.uploads import ACCEPTED, LabelChoice, open_labelled, read_labelled
 from opinionlens_server.security.guards import require_admin_session
 from opinionlens_server.security.sessions import NOTICE_COOKIE, Notice
 from opinionlens_server.services import Services
@@ -31,10 +32,9 @@ from opinionlens_server.web.admin_data import (
     comparing,
     registry_models,
     service_status,
+    waiting_corrections,
 )
-from opinionlens_server.web.files import file_of
 from opinionlens_server.web.templating import render
-from opinionlens_server.web.uploads import ACCEPTED, LabelChoice, open_labelled, read_labelled
 from pipelines.base_model.opening import BASE
 from pipelines.config.params import load_params
 from pipelines.config.settings import Settings
@@ -42,6 +42,8 @@ from pipelines.datasets.labels import relabelled
 from pipelines.datasets.loading import load_slices
 from pipelines.errors import InputError, OpinionLensError
 from pipelines.files import sha256_of
+from pipelines.labelling.candidates import candidates_csv
+from pipelines.labelling.feedback import candidates
 from pipelines.labels import Classes
 from pipelines.workflows.answering import local_model, remove_model
 from pipelines.workflows.compare import compare, shared_classes
@@ -91,6 +93,17 @@ class AdminController(Controller):
             registry_models(request.services), asyncio.to_thread(request.services.fetches.recent)
         )
         return render("partials/admin_registry.html", registry=registry, fetches=fetches)
+
+    @get("/corrections.csv")
+    async def download_corrections(self, request: AppRequest) -> Response[bytes]:
+        """The corrections as a file for labelling."""
+        found = candidates(await request.services.corrections.all())
+        content = await asyncio.to_thread(candidates_csv, found)
+        headers = {
+            "Cache-Control": "no-store",
+            "Content-Disposition": 'attachment; filename="corrections.csv"',
+        }
+        return Response(content, media_type="text/csv; charset=utf-8", headers=headers)
 
     @get("/versions", media_type=MediaType.HTML)
     async def show_versions(self, request: AppRequest, chosen: Chosen = None) -> Template:
@@ -163,9 +176,10 @@ async def _page(
     compared: Comparing | None = None,
 ) -> Template:
     services = request.services
-    cache, service, fetches, adaptation, offered, to_compare = await asyncio.gather(
+    cache, service, corrections, fetches, adaptation, offered, to_compare = await asyncio.gather(
         cached_models(services),
         service_status(services),
+        waiting_corrections(services),
         asyncio.to_thread(services.fetches.recent),
         asyncio.to_thread(services.adaptations.last),
         registry_models(services, chosen, ask=ask),
@@ -175,6 +189,7 @@ async def _page(
         "admin.html",
         cache=cache,
         service=service,
+        corrections=corrections,
         fetches=fetches,
         adaptation=adaptation,
         limits=services.settings.serving,

@@ -6,7 +6,9 @@ import asyncio
 from datetime import UTC, datetime
 
 import msgspec
+from litestar.exceptions import HTTPException
 
+from opinionlens_server.http.problems import to_problem
 from opinionlens_server.models.following import FollowStatus
 from opinionlens_server.observability.activity import ServiceFacts
 from opinionlens_server.observability.drift import DriftStatus
@@ -70,6 +72,14 @@ class Comparing(msgspec.Struct, frozen=True):
     problem: str | None = None
 
 
+class WaitingCorrections(msgspec.Struct, frozen=True):
+    """The corrections that nobody has looked at, or why they are not known."""
+
+    enabled: bool
+    count: int = 0
+    problem: str | None = None
+
+
 class RegistryModels(msgspec.Struct, frozen=True):
     """The models of the registry, or why they are not known."""
 
@@ -119,6 +129,15 @@ async def service_status(services: Services) -> ServiceStatus:
         )
 
     return await asyncio.to_thread(read)
+
+
+async def waiting_corrections(services: Services) -> WaitingCorrections:
+    """How many texts users have corrected."""
+    enabled = services.corrections.enabled
+    try:
+        return WaitingCorrections(enabled, await services.corrections.count())
+    except (OpinionLensError, HTTPException) as error:
+        return WaitingCorrections(enabled, problem=to_problem(error).detail)
 
 
 async def comparing(services: Services) -> Comparing:

@@ -11,7 +11,6 @@ import asyncio
 import re
 from collections.abc import Mapping
 from functools import partial
-from pathlib import PurePath
 from typing import Final, cast, get_args
 
 import msgspec
@@ -21,19 +20,19 @@ from litestar.exceptions import HTTPException
 from litestar.response import Stream, Template
 
 from opinionlens_server.http.problems import to_problem
-from opinionlens_server.http.requests import AppRequest, FormPart
+from opinionlens_server.http.requests import AppRequest, FormPart, file_of
 from opinionlens_server.models.active import LoadedModel
 from opinionlens_server.models.predictor import Prediction
-from opinionlens_server.security.guards import admit, count_texts, require_key
-from opinionlens_server.web.downloads import judgement_of, scored_file
-from opinionlens_server.web.templating import render
-from opinionlens_server.web.uploads import (
+from opinionlens_server.scoring.downloads import judgement_of, scored_file
+from opinionlens_server.scoring.uploads import (
     ACCEPTED,
     Choice,
     Upload,
     preview,
     read_upload,
 )
+from opinionlens_server.security.guards import admit, count_texts, require_key
+from opinionlens_server.web.templating import render
 from pipelines.errors import OpinionLensError
 from pipelines.labels import Classes
 from pipelines.workflows.file_report import (
@@ -166,12 +165,6 @@ async def _receive(request: AppRequest, form: Mapping[str, FormPart], *, whole: 
         found = await asyncio.to_thread(read, *file_of(form), _choice(form))
     count_texts(request, len(found.texts))
     return found
-
-
-def file_of(form: Mapping[str, FormPart]) -> tuple[str, bytes]:
-    """The name and the content of the file."""
-    file = form.get("file", FormPart(b""))
-    return PurePath(file.filename.replace("\\", "/")).name, file.content
 
 
 def _choice(form: Mapping[str, FormPart]) -> Choice:

@@ -20,15 +20,14 @@ from litestar.params import FromPath
 from litestar.response import Redirect, Template
 
 from opinionlens_server.http.problems import to_problem
-from opinionlens_server.http.requests import AppRequest
+from opinionlens_server.http.requests import AppRequest, file_of
 from opinionlens_server.models.adapting import Adaptation, AdaptRequest
 from opinionlens_server.models.threads import in_daemon_thread
+from opinionlens_server.scoring.uploads import ACCEPTED, Choice, open_upload
 from opinionlens_server.security.guards import find_session, require_session
 from opinionlens_server.security.sessions import Notice, Session
-from opinionlens_server.web.files import file_of
 from opinionlens_server.web.home import SHOWN_CHARACTERS
 from opinionlens_server.web.templating import render
-from opinionlens_server.web.uploads import ACCEPTED, Choice, open_upload
 from pipelines.errors import DataError, InputError, OpinionLensError
 from pipelines.inference.explanation import Explanation
 from pipelines.inference.rendering.passages import Passage, passages
@@ -38,7 +37,7 @@ from pipelines.workflows.label import PROJECT, Added, person, project_name
 if TYPE_CHECKING:
     from pipelines.labelling.active_learning import ActiveLearning, Progress
     from pipelines.labelling.agreement import Dispute
-    from pipelines.labelling.store import Project, Text
+    from pipelines.labelling.store import Project, Suggestion, Text
     from pipelines.workflows.train_on_labels import Trained
 
 logger = logging.getLogger(__name__)
@@ -56,12 +55,19 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     """None: everything is labelled."""
     passages: list[Passage]
     guess: Explanation | None
+    suggestion: Suggestion | None
     note: str
     """Of the label that was taken back."""
     progress: Progress
     is_learning: bool
     problem: str | None = None
     status: int = 200
+
+    @property
+    def suggested(self) -> str:
+        """The class that the file suggests; empty: none of the project's."""
+        wanted = self.suggestion.suggestion.casefold() if self.suggestion else ""
+        return next((name for name in self.project.classes if name.casefold() == wanted), "")
 
 
 class Open(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,6 +209,7 @@ def _desk(
     learning: ActiveLearning = request.services.labelling.open(project)
     text = learning.next(name)
     guess = learning.guess(text) if text else None
+    suggestion = learning.suggestion(text) if text else None
     cut: list[Passage] = []
     if text is not None:
         cut = list(passages(text.text, guess.words if guess else [], SHOWN_CHARACTERS))
@@ -212,6 +219,7 @@ def _desk(
         text=text,
         passages=cut,
         guess=guess,
+        suggestion=suggestion,
         note=note,
         progress=learning.progress(),
         is_learning=learning.is_learning,

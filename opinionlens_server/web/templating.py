@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,11 +25,10 @@ from opinionlens_server.web.themes import chosen_theme
 from pipelines.files import fingerprint
 from pipelines.labels import shown_name
 from pipelines.training.text_profile import FEATURES
+from pipelines.workflows.doctor import is_installed
 
 PACKAGE: Final = Path(__file__).parent
 STATIC: Final = PACKAGE / "static"
-_FOR_LABELS: Final = ("pyarrow", "sqlalchemy")
-"""Of the extra `train`; without them, nothing leads to the labelling page."""
 
 HTMX_CONFIG: Final = {
     # The Content-Security-Policy forbids both.
@@ -61,7 +59,7 @@ def _environment() -> Environment:
         htmx_config=msgspec.json.encode(HTMX_CONFIG).decode(),
         static=_static_url(),
         chosen_theme=chosen_theme,
-        can_label=all(map(find_spec, _FOR_LABELS)),
+        can_train=lambda: is_installed("mlflow"),
     )
     environment.filters.update(
         class_name=shown_name, class_list=_class_list, feature=FEATURES.get, zip=zip

@@ -13,7 +13,6 @@ from pipelines.datasets.labels import UnknownLabels, undeclared
 from pipelines.datasets.reading import open_source, read_batches
 from pipelines.datasets.sources import Source
 from pipelines.datasets.spilling import Spill
-from pipelines.errors import MissingExtraError
 from pipelines.tables.ahead import ahead
 from pipelines.tables.label_maps import canonical_label
 from pipelines.tables.table import Table
@@ -82,8 +81,6 @@ def clean(
     ------
     DataError
         As `read_batches`.
-    MissingExtraError
-        If PyArrow is not installed.
     """
     parts, tally, unknown = clean_parts(source, Spill(Path(), sys.maxsize), on_progress, table)
     (texts,) = parts
@@ -113,7 +110,6 @@ def clean_parts(
     """
     import polars as pl
 
-    _require_pyarrow()
     tally, unknown = Tally(), UnknownLabels()
     held.add(_normalised([], []))
     table = table or open_source(source)
@@ -130,14 +126,6 @@ def clean_parts(
     tally.rows += tally.malformed
     n_classes = len(source.declaration.classes)
     return (_deduplicated(part, n_classes, tally) for part in held.parts()), tally, unknown
-
-
-def _require_pyarrow() -> None:
-    """Normalising a column needs it; the base installation, which only serves, lacks it."""
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError:
-        raise MissingExtraError("pyarrow", "train") from None
 
 
 def _count_labels(

@@ -24,7 +24,15 @@ from pipelines.inference.linear_scorer import LinearScorer
 from pipelines.labelling.agreement import Agreement, Dispute, agreements, disputes, verdicts
 from pipelines.labelling.learning import Fitted, fit, missing
 from pipelines.labelling.queue import certainty, ordered, text_features
-from pipelines.labelling.store import Label, LabelStore, NewLabel, Project, Settlement, Text
+from pipelines.labelling.store import (
+    Label,
+    LabelStore,
+    NewLabel,
+    Project,
+    Settlement,
+    Suggestion,
+    Text,
+)
 from pipelines.labels import BINARY, Classes
 from pipelines.text.showing import showable
 from pipelines.training.evaluation import wilson_interval
@@ -162,6 +170,10 @@ class ActiveLearning:
         if self.scorer is None or text.test:
             return None
         return self.scorer.explain(text.text)
+
+    def suggestion(self, text: Text) -> Suggestion | None:
+        """What the file says that a text may be; None as for `guess`, or if it says nothing."""
+        return None if text.test else self._store.suggestion(text.id)
 
     def label(self, annotator: str, text: int, answer: str | None, note: str = "") -> None:
         """Store what a person says of a text; None skips it.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Collection, Sequence
 
 import msgspec
 
-from pipelines.files import replaced_file
 from pipelines.tables.results import harmless
 
 
@@ -24,27 +22,22 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """Where the text comes from: a file or data set with the row, or the ID of a correction."""
 
 
-def write_candidates(
-    candidates: Sequence[Candidate], target: Path, *, for_spreadsheet: bool = False
-) -> None:
-    """Write a CSV file with a column for each field of `Candidate`.
+def has_candidates(columns: Collection[str]) -> bool:
+    """Whether a file with these columns is one of candidates; its texts are in `text`."""
+    return {"text", "label", "suggestion", "reason"} <= set(columns)
+
+
+def candidates_csv(candidates: Sequence[Candidate], *, for_spreadsheet: bool = False) -> bytes:
+    """A CSV file, in UTF-8, with a column for each field of `Candidate`.
 
     Parameters
     ----------
     candidates : sequence of Candidate
-    target : Path
-        It is replaced if it is there.
     for_spreadsheet : bool
         Whether cells that a spreadsheet would run as a formula get an apostrophe.
-
-    Raises
-    ------
-    StorageError
-        If it cannot be written.
     """
     import polars as pl
 
     columns = dict.fromkeys(Candidate.__struct_fields__, pl.String)
     frame = pl.DataFrame([msgspec.structs.asdict(each) for each in candidates], schema=columns)
-    with replaced_file(target) as fresh:
-        (harmless(frame) if for_spreadsheet else frame).write_csv(fresh)
+    return (harmless(frame) if for_spreadsheet else frame).write_csv().encode()

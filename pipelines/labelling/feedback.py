@@ -16,7 +16,7 @@ import msgspec
 from pipelines.config.settings import Settings
 from pipelines.errors import StorageError
 from pipelines.labelling.candidates import Candidate
-from pipelines.labelling.sql_storage import Execute, SqlStorage
+from pipelines.labelling.sql_storage import Execute, SqlStorage, storable
 
 KEY_LENGTH: Final = 200
 """Characters of a key."""
@@ -71,7 +71,7 @@ class FeedbackStore:
 
     def __init__(self, settings: Settings) -> None:
         serving = settings.serving
-        self._storage = SqlStorage(serving.feedback_storage, _SCHEMA)
+        self._storage = SqlStorage(serving.feedback_storage, "serving.feedback_storage", _SCHEMA)
         self._seconds = serving.feedback_days * _DAY
         self._max_bytes = serving.feedback_max_bytes
         self._is_stale = False
@@ -99,11 +99,11 @@ class FeedbackStore:
             label=label,
             prediction=prediction,
             model=model,
-            key=_storable(key),
-            text=_storable(text),
+            key=storable(key),
+            text=storable(text),
         )
         size = _ROW + len(added.text.encode()) + len(added.key.encode())
-        with self._storage.transaction() as execute:
+        with self._storage.writing() as execute:
             if added.key and (found := self._find(execute, added)):
                 return found
             (used,) = execute(f"SELECT COALESCE(SUM(size), 0) FROM {_TABLE}")[0]
@@ -123,8 +123,15 @@ class FeedbackStore:
     def corrections(self) -> list[Correction]:
         """All corrections, the newest first."""
         self.delete_expired()
-        with self._storage.transaction() as execute:
+        with self._storage.reading() as execute:
             return _read(execute, "ORDER BY at DESC, id")
+
+    def count(self) -> int:
+        """How many corrections are kept."""
+        if not self.may_hold_texts:
+            return 0
+        with self._storage.reading() as execute:
+            return int(execute(f"SELECT COUNT(*) FROM {_TABLE}")[0][0])
 
     def delete_expired(self) -> int:
         """Delete corrections whose time is over; returns how many.
@@ -132,7 +139,7 @@ class FeedbackStore:
         The time that a sender was told holds, or a shorter one if the settings say so by now.
         """
         now = time()
-        with self._storage.transaction() as execute:
+        with self._storage.writing() as execute:
             old = execute(
                 f"SELECT id FROM {_TABLE} WHERE until <= ? OR at <= ?", now, now - self._seconds
             )
@@ -147,7 +154,7 @@ class FeedbackStore:
 
         Writing the table anew, which may take a second, is left to the next `delete_expired`.
         """
-        with self._storage.transaction() as execute:
+        with self._storage.writing() as execute:
             found = execute(f"SELECT id FROM {_TABLE} WHERE id = ?", correction)
             _delete(execute, [correction])
         self._is_stale |= bool(found)
@@ -183,7 +190,7 @@ class FeedbackStore:
         int
             How many were deleted.
         """
-        part = _storable(containing).casefold()
+        part = storable(containing).casefold()
         oldest = None if older_than_days is None else time() - older_than_days * _DAY
 
         def is_named(each: Correction) -> bool:
@@ -196,7 +203,7 @@ class FeedbackStore:
             )
 
         expired = self.delete_expired()
-        with self._storage.transaction() as execute:
+        with self._storage.writing() as execute:
             named = [each.id for each in _read(execute) if is_named(each)]
             _delete(execute, named)
         self._storage.rewrite(_TABLE)
@@ -238,8 +245,3 @@ def _delete(execute: Execute, ids: Collection[str]) -> None:
 
 def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def _storable(text: str) -> str:
-    """`text` without the character that PostgreSQL cannot store."""
-    return text.replace("\0", "\ufffd")

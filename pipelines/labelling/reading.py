@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pipelines.datasets.splitting import mix_with_seed
-from pipelines.errors import DataError, MissingExtraError
+from pipelines.errors import DataError
+from pipelines.labelling.candidates import has_candidates
 from pipelines.tables.table import Table
 from pipelines.text.normalise import normalise_column
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 SEED: Final = 42
 """That of `conf/params.yaml`: the texts drawn at random are then in its splits val and test."""
 MOST_TEXTS: Final = 200_000
+_SAID: Final = ("label", "suggestion", "reason")
 
 
 class Pile(msgspec.Struct, frozen=True):
@@ -24,10 +26,19 @@ class Pile(msgspec.Struct, frozen=True):
 
     texts: list[tuple[int, str]]
     messages: list[str]
+    suggestions: dict[int, tuple[str, str, str]]
+    """Of a file of candidates, by place: label, suggestion and reason."""
+
+    @property
+    def classes(self) -> list[str]:
+        """The labels and suggestions that there are; none if they are negative and positive."""
+        names = {name for said in self.suggestions.values() for name in said[:2] if name}
+        folded = {name.casefold(): name for name in sorted(names)}
+        return [] if folded.keys() <= {"negative", "positive"} else list(folded.values())
 
 
 def read_pile(table: Table, column: str | None = None, seed: int = SEED) -> Pile:
-    """Read the texts of a file, each once.
+    """Read the texts of a file, each once; of a file of candidates, what it suggests as well.
 
     Parameters
     ----------
@@ -44,24 +55,34 @@ def read_pile(table: Table, column: str | None = None, seed: int = SEED) -> Pile
     """
     import polars as pl
 
-    name = table.text_column(column)
-    columns = [batch.frame[name] for batch in table.batches([name])]
-    texts = pl.concat([pl.Series([], dtype=pl.String), *columns]).rename("text")
-    written = texts.filter(texts.str.strip_chars().fill_null("") != "")
+    said = _SAID if has_candidates(table.columns) else ()
+    name = table.text_column(column or ("text" if said else None))
+    wanted = list(dict.fromkeys([name, *said]))
+    schema = dict.fromkeys(wanted, pl.String)
+    parts = [batch.frame for batch in table.batches(wanted)]
+    rows = pl.concat([pl.DataFrame(schema=schema), *parts]).rename({name: "text"})
+    written = rows.filter(pl.col("text").str.strip_chars().fill_null("") != "")
     if written.is_empty():
         raise DataError(f"{table.name}: column {name!r} holds no text.")
-    frame = written.to_frame().with_columns(place=places(written, seed))
+    frame = written.with_columns(place=places(written["text"], seed))
     distinct = frame.unique("place", keep="first", maintain_order=True)
     taken = distinct.sample(min(distinct.height, MOST_TEXTS), seed=seed)
     messages = [table.describe(), f"Texts from column {name!r}.", *table.messages()]
     for count, what in (
-        (len(texts) - len(written), "without a text"),
+        (len(rows) - len(written), "without a text"),
         (len(written) - distinct.height, "with a text seen before"),
         (distinct.height - taken.height, f"beyond {MOST_TEXTS:,} texts, at random"),
     ):
         if count:
             messages.append(f"Left out: {count:,} row{'s' * (count != 1)} {what}.")
-    return Pile(list(zip(taken["place"], taken["text"], strict=True)), messages)
+    suggestions = taken.select("place", *said).fill_null("").rows() if said else []
+    if said:
+        messages.append("Its columns label, suggestion and reason stand below each text.")
+    return Pile(
+        list(zip(taken["place"], taken["text"], strict=True)),
+        messages,
+        {place: (label, suggestion, reason) for place, label, suggestion, reason in suggestions},
+    )
 
 
 def places(texts: pl.Series, seed: int = SEED) -> pl.Series:
@@ -70,16 +91,8 @@ def places(texts: pl.Series, seed: int = SEED) -> pl.Series:
     Texts that are equal once they are prepared have the same place. The order is the one in which
     `pipelines.datasets.splitting.assign_splits` deals out texts: the first fifth of it are the
     splits test and val of a data set with the same seed.
-
-    Raises
-    ------
-    MissingExtraError
-        If PyArrow is not installed.
     """
     import polars as pl
 
-    try:
-        _, digests = normalise_column(texts)
-    except ImportError:
-        raise MissingExtraError("pyarrow", "train") from None
+    _, digests = normalise_column(texts)
     return pl.Series("place", (mix_with_seed(digests.to_numpy(), seed) >> 1).astype("int64"))

@@ -1,4 +1,7 @@
-"""Tables in a SQLite file or in PostgreSQL, in which a deleted text is gone from the files, too."""
+"""Tables in a SQLite file or in PostgreSQL, in which a deleted text is gone from the files, too.
+
+What a block has written is on the disk when it ends, so a process that is killed loses none of it.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.errors import MissingExtraError, StorageError, UnreachableStorageError
-from pipelines.files import explained
 
 _SQLITE: Final = "sqlite:///"
-_BUSY: Final = 20.0
-"""Seconds to wait for another process that is writing."""
+_PRAGMAS: Final = (
+    "PRAGMA journal_mode = WAL",  # readers wait for no writer
+    "PRAGMA synchronous = FULL",  # what was written survives a power cut
+    "PRAGMA secure_delete = ON",
+)
+_BUSY: Final = 20
+"""Seconds to wait for another writer."""
 _CONNECT: Final = 5
 """Seconds that PostgreSQL has to answer."""
-_SCHEMA_LOCK: Final = 7_342_610
-"""Advisory lock of PostgreSQL: two processes cannot make the same table at once."""
+_IDLE: Final = 4
+"""Connections to PostgreSQL that are kept for later."""
+_LOCK: Final = 7_342_610
+"""Advisory lock of PostgreSQL that writers hold."""
 
 Execute = Callable[..., list[tuple[Any, ...]]]
 """``execute(statement, *values)`` gives the rows; ``?`` stands for a value."""
@@ -27,12 +36,17 @@ Execute = Callable[..., list[tuple[Any, ...]]]
 class SqlStorage:
     """Tables behind a URI of the settings; nothing is opened before the first use.
 
+    Safe to use from several threads and processes.
+
     Parameters
     ----------
     uri : str
         ``sqlite:///FILE`` or ``postgresql://...``. Only the owner may read a file that is made.
+    setting : str
+        What the URI is called in the settings, for messages.
     schema : sequence of str
-        Statements that make tables and indexes if they are not there, for both databases.
+        Statements that make tables and indexes if they are not there, for both databases;
+        ``SERIAL PRIMARY KEY`` is a number that is never given twice.
 
     Raises
     ------
@@ -40,18 +54,27 @@ class SqlStorage:
         If the driver for PostgreSQL is not installed.
     """
 
-    def __init__(self, uri: str, schema: Sequence[str]) -> None:
-        self._schema = schema
+    def __init__(self, uri: str, setting: str, schema: Sequence[str]) -> None:
         self.file = Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
         """The file; None for PostgreSQL."""
         # MLflow and Optuna name the driver in the scheme, and libpq does not know that.
         self._uri = uri.replace("postgresql+psycopg2:", "postgresql:", 1)
+        self._place = str(self.file or _without_password(self._uri))
+        self._setting = setting
+        self._schema = [
+            each.replace("SERIAL PRIMARY KEY", "INTEGER PRIMARY KEY AUTOINCREMENT")
+            if self.file
+            else each
+            for each in schema
+        ]
+        self._is_made = False
+        self._idle: list[Any] = []
         if self.file is None:
             _require_driver()
 
     @contextmanager
-    def transaction(self) -> Iterator[Execute]:
-        """All statements of the block, or none; other writers wait.
+    def reading(self) -> Iterator[Execute]:
+        """Statements that only read; no writer waits for them, nor they for one.
 
         Raises
         ------
@@ -60,83 +83,141 @@ class SqlStorage:
         UnreachableStorageError
             If PostgreSQL does not answer.
         """
-        begin = _in_sqlite(self.file) if self.file else _in_postgres(self._uri)
-        with begin as execute:
-            for statement in self._schema:
-                execute(statement)
+        with self._connected() as execute:
             yield execute
 
-    def rewrite(self, table: str) -> None:
-        """Write a table anew, so that nothing is left of deleted rows in the files.
+    @contextmanager
+    def writing(self) -> Iterator[Execute]:
+        """All statements of the block, or none; other writers wait. Errors as for `reading`."""
+        with self._connected() as execute, self._transaction(execute):
+            yield execute
 
-        The write-ahead log of PostgreSQL and backups are not touched. Errors as for `transaction`.
+    def rewrite(self, *tables: str) -> None:
+        """Write tables anew, so that nothing is left of deleted rows in the files.
+
+        The write-ahead log of PostgreSQL and backups are not touched. Errors as for `reading`.
         """
+        with self._connected() as execute:
+            if self.file is None:
+                for table in tables:
+                    execute(f"VACUUM FULL {table}")
+                return
+            execute("VACUUM")
+            ((is_busy, *_),) = execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            if is_busy:
+                raise StorageError(
+                    f"{self.file}: another program is reading it. The texts are deleted, but "
+                    "its write-ahead log keeps them until that program ends"
+                )
+
+    @contextmanager
+    def _connected(self) -> Iterator[Execute]:
+        """A connection, with the tables made; a transaction that is left by an error is undone."""
+        try:
+            if self.file is not None and _make_private(self.file):
+                self._is_made = False
+        except OSError as error:
+            raise StorageError(self._explain(error)) from error
+        connect = self._sqlite if self.file else self._postgres
+        with connect() as execute:
+            if not self._is_made:
+                with self._transaction(execute):
+                    for statement in self._schema:
+                        execute(statement)
+                self._is_made = True
+            yield execute
+
+    @contextmanager
+    def _transaction(self, execute: Execute) -> Iterator[None]:
+        execute("BEGIN IMMEDIATE" if self.file else "BEGIN")
         if self.file is None:
-            with _postgres(self._uri) as connection:
-                connection.autocommit = True
-                connection.cursor().execute(f"VACUUM FULL {table}")
-            return
-        with _sqlite(self.file) as connection:
-            connection.execute("VACUUM")
-            # Another program may have switched the file to a write-ahead log.
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        yield
+        execute("COMMIT")
 
+    @contextmanager
+    def _sqlite(self) -> Iterator[Execute]:
+        def execute(statement: str, *values: object) -> list[tuple[Any, ...]]:
+            return connection.execute(statement, values).fetchall()
 
-@contextmanager
-def _in_sqlite(file: Path) -> Iterator[Execute]:
-    with _sqlite(file) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        with connection:
-            yield lambda statement, *values: connection.execute(statement, values).fetchall()
+        try:
+            opened = sqlite3.connect(str(self.file), timeout=_BUSY, isolation_level=None)
+            with closing(opened) as connection:
+                for pragma in _PRAGMAS:
+                    execute(pragma)
+                yield execute
+        except sqlite3.Error as error:
+            raise StorageError(self._explain(error)) from error
 
-
-@contextmanager
-def _sqlite(file: Path) -> Iterator[sqlite3.Connection]:
-    try:
-        _make_private(file)
-        with closing(sqlite3.connect(file, timeout=_BUSY, isolation_level=None)) as connection:
-            connection.execute("PRAGMA secure_delete = ON")
-            yield connection
-    except sqlite3.Error as error:
-        raise StorageError(
-            f"{file}: cannot be used: {error}. Make room, or move the file away"
-        ) from error
-
-
-def _make_private(file: Path) -> None:
-    """Make an empty file that only its owner may read, unless it is there."""
-    with explained(file):
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
-
-
-@contextmanager
-def _in_postgres(uri: str) -> Iterator[Execute]:
-    with _postgres(uri) as connection:
-        cursor = connection.cursor()
+    @contextmanager
+    def _postgres(self) -> Iterator[Execute]:
+        import psycopg2
 
         def execute(statement: str, *values: object) -> list[tuple[Any, ...]]:
             cursor.execute(statement.replace("?", "%s"), values or None)
             return cursor.fetchall() if cursor.description else []
 
-        execute(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
-        yield execute
-        connection.commit()
+        try:
+            with _closed_on_errors(self._connect()) as connection:
+                cursor = connection.cursor()
+                yield execute
+                cursor.close()
+                self._idle.append(connection)
+        except psycopg2.Error as error:
+            raise UnreachableStorageError(self._explain(error)) from None
+
+    def _connect(self) -> Any:
+        """A connection that works: one that was used before, or a new one."""
+        import psycopg2
+
+        del self._idle[_IDLE:]
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+                connection.cursor().execute("SELECT 1")
+            except (IndexError, psycopg2.Error):  # another thread has it; it is closed
+                continue
+            return connection
+        connection = psycopg2.connect(self._uri, connect_timeout=_CONNECT)
+        connection.autocommit = True
+        connection.cursor().execute(f"SET lock_timeout = '{_BUSY}s'")
+        return connection
+
+    def _explain(self, error: Exception) -> str:
+        # What follows the first line may quote values.
+        reason = str(getattr(error, "strerror", None) or error).strip().partition("\n")[0][:300]
+        return (
+            f"{self._place}: cannot be used: {reason}. Make room or a connection there, or set "
+            f"{self._setting} to another database"
+        )
+
+
+def storable(text: str) -> str:
+    """`text` without the character that PostgreSQL cannot store."""
+    return text.replace("\0", "\ufffd")
+
+
+def _without_password(uri: str) -> str:
+    """User, host and database of a URI."""
+    account, at, place = uri.partition("://")[2].rpartition("@")
+    return f"postgresql://{account.partition(':')[0]}{at}{place.partition('?')[0]}"
 
 
 @contextmanager
-def _postgres(uri: str) -> Iterator[Any]:
-    import psycopg2
-
+def _closed_on_errors(connection: Any) -> Iterator[Any]:
     try:
-        # Without a commit, closing rolls back.
-        with closing(psycopg2.connect(uri, connect_timeout=_CONNECT)) as connection:
-            yield connection
-    except psycopg2.Error as error:
-        # What follows the first line may quote values.
-        reason = str(error).partition("\n")[0]
-        raise UnreachableStorageError(f"PostgreSQL cannot be used: {reason}") from None
+        yield connection
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _make_private(file: Path) -> bool:
+    """Make an empty file that only its owner may read, unless it is there; says which it was."""
+    if is_new := not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+    return is_new
 
 
 def _require_driver() -> None:

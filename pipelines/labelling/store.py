@@ -6,81 +6,57 @@ the call that gives it returns, so a killed server loses none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
-from pipelines.errors import InputError, StorageError
-from pipelines.registry.databases import database_file, engine_uri
+from pipelines.errors import InputError
+from pipelines.labelling.sql_storage import Execute, SqlStorage, storable
 
 TEST_SHARE: Final = 0.2
 """Share of the texts that a model is tested on and never learns from."""
 PLACES: Final = 2**63
 PERSON: Final = 60
 """Most characters of a person's name."""
-_BUSY: Final = 20.0
-"""Seconds to wait for another process that is writing."""
 _KEPT: Final = timedelta(minutes=30)
 """How long a text waits for the person that it was shown to."""
-_LOCK: Final = 0x6F6C656E73
-"""PostgreSQL's number of the lock under which tables are made."""
+_AT_ONCE: Final = 1_000
+"""Texts in a statement: one by one, a database far away would take minutes."""
 
-_METADATA: Final = sa.MetaData()
-_PROJECTS: Final = sa.Table(
-    "label_projects",
-    _METADATA,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("name", sa.String(100), nullable=False, unique=True),
-    sa.Column("classes", sa.Text, nullable=False),
-    sa.Column("start", sa.Text, nullable=False),
-    sa.Column("source", sa.Text, nullable=False),
-    sa.Column("created", sa.String(40), nullable=False),
+_SCHEMA: Final = (
+    """CREATE TABLE IF NOT EXISTS label_projects (
+        id SERIAL PRIMARY KEY, name TEXT NOT NULL UNIQUE, classes TEXT NOT NULL,
+        start TEXT NOT NULL, source TEXT NOT NULL, created TEXT NOT NULL
+    )""",
+    """CREATE TABLE IF NOT EXISTS label_texts (
+        id SERIAL PRIMARY KEY, project INTEGER NOT NULL, place BIGINT NOT NULL, text TEXT NOT NULL,
+        UNIQUE (project, place)
+    )""",
+    """CREATE TABLE IF NOT EXISTS label_suggestions (
+        text INTEGER PRIMARY KEY, project INTEGER NOT NULL, label TEXT NOT NULL,
+        suggestion TEXT NOT NULL, reason TEXT NOT NULL
+    )""",
+    """CREATE TABLE IF NOT EXISTS labels (
+        id SERIAL PRIMARY KEY, project INTEGER NOT NULL, text INTEGER NOT NULL,
+        annotator TEXT NOT NULL, answer TEXT, note TEXT NOT NULL, at TEXT NOT NULL,
+        UNIQUE (project, text, annotator)
+    )""",
+    """CREATE TABLE IF NOT EXISTS label_settlements (
+        text INTEGER PRIMARY KEY, project INTEGER NOT NULL, annotator TEXT NOT NULL,
+        answer TEXT NOT NULL, note TEXT NOT NULL, at TEXT NOT NULL
+    )""",
+    """CREATE TABLE IF NOT EXISTS label_assignments (
+        project INTEGER NOT NULL, annotator TEXT NOT NULL, text INTEGER NOT NULL, at TEXT NOT NULL,
+        PRIMARY KEY (project, annotator)
+    )""",
 )
-_TEXTS: Final = sa.Table(
-    "label_texts",
-    _METADATA,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("project", sa.ForeignKey("label_projects.id"), nullable=False),
-    sa.Column("place", sa.BigInteger, nullable=False),
-    sa.Column("text", sa.Text, nullable=False),
-    sa.UniqueConstraint("project", "place"),
-)
-_LABELS: Final = sa.Table(
-    "labels",
-    _METADATA,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("project", sa.ForeignKey("label_projects.id"), nullable=False),
-    sa.Column("text", sa.ForeignKey("label_texts.id"), nullable=False),
-    sa.Column("annotator", sa.String(100), nullable=False),
-    sa.Column("answer", sa.String(100)),
-    sa.Column("note", sa.Text, nullable=False),
-    sa.Column("at", sa.String(40), nullable=False),
-    sa.UniqueConstraint("project", "text", "annotator"),
-    sqlite_autoincrement=True,
-)
-_SETTLED: Final = sa.Table(
-    "label_settlements",
-    _METADATA,
-    sa.Column("text", sa.ForeignKey("label_texts.id"), primary_key=True),
-    sa.Column("project", sa.ForeignKey("label_projects.id"), nullable=False, index=True),
-    sa.Column("annotator", sa.String(100), nullable=False),
-    sa.Column("answer", sa.String(100), nullable=False),
-    sa.Column("note", sa.Text, nullable=False),
-    sa.Column("at", sa.String(40), nullable=False),
-)
-_SHOWN: Final = sa.Table(
-    "label_assignments",
-    _METADATA,
-    sa.Column("project", sa.ForeignKey("label_projects.id"), primary_key=True),
-    sa.Column("annotator", sa.String(100), primary_key=True),
-    sa.Column("text", sa.ForeignKey("label_texts.id"), nullable=False),
-    sa.Column("at", sa.String(40), nullable=False),
-)
+T = TypeVar("T", bound=msgspec.Struct)
+
+_ABOUT_TEXTS: Final = ("labels", "label_settlements", "label_assignments", "label_suggestions")
+"""Tables that name a project and a text."""
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +112,15 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     at: str
 
 
+class Suggestion(msgspec.Struct, frozen=True, kw_only=True):
+    """What a text was called, and what it may be instead, as the file has it."""
+
+    text: int
+    label: str
+    suggestion: str
+    reason: str
+
+
 class NewLabel(msgspec.Struct, frozen=True, kw_only=True):
     """A label to be stored; `at` is now if it is empty."""
 
@@ -152,27 +137,26 @@ class LabelStore:
     Parameters
     ----------
     uri : str
-        Of SQLAlchemy: ``sqlite:///FILE`` or ``postgresql://...``.
+        ``sqlite:///FILE`` or ``postgresql://...``.
 
     Raises
     ------
-    StorageError
-        If the database cannot be used; every method raises it as well.
+    MissingExtraError
+        If the driver for PostgreSQL is not installed. All methods raise `StorageError`.
     """
 
     def __init__(self, uri: str) -> None:
-        self._shown_uri = _without_password(uri)
-        self._engine = _engine(uri, self._shown_uri)
-        with self._writing() as database:
-            if not self._is_file:
-                database.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-            _METADATA.create_all(database)
+        self._storage = SqlStorage(uri, "labels.storage", _SCHEMA)
 
     def projects(self) -> list[Project]:
         """All projects by name."""
-        with self._reading() as database:
-            rows = database.execute(sa.select(_PROJECTS).order_by(_PROJECTS.c.name))
-            return [_project(row) for row in rows.mappings()]
+        with self._storage.reading() as execute:
+            rows = execute(f"SELECT {_columns(Project)} FROM label_projects ORDER BY name")
+        named = [dict(zip(Project.__struct_fields__, row, strict=True)) for row in rows]
+        return [
+            Project(**row | {"classes": msgspec.json.decode(row["classes"], type=tuple[str, ...])})
+            for row in named
+        ]
 
     def project(self, name: str) -> Project:
         """The project called `name`.
@@ -200,100 +184,105 @@ class LabelStore:
         InputError
             If there is one of that name.
         """
-        values = {
-            "name": name,
-            "classes": msgspec.json.encode(classes).decode(),
-            "start": start,
-            "source": source,
-            "created": _now(),
-        }
-        try:
-            with self._writing() as database:
-                database.execute(sa.insert(_PROJECTS).values(values))
-        except sa.exc.IntegrityError:
-            raise InputError(f"There is a labelling project {name!r} already.") from None
+        with self._storage.writing() as execute:
+            if execute("SELECT 1 FROM label_projects WHERE name = ?", name):
+                raise InputError(f"There is a labelling project {name!r} already.")
+            encoded = msgspec.json.encode(classes).decode()
+            values = {"name": name, "classes": encoded, "start": start, "source": source}
+            _insert(execute, "label_projects", [{**values, "created": _now()}])
         return self.project(name)
+
+    def remove(self, project: Project, texts: Collection[int] | None = None) -> None:
+        """Delete a project, or some of its texts, with all that was said of them.
+
+        The tables are written anew, so that no file of the database holds the texts any longer.
+        Backups that were made before still do.
+        """
+        with self._storage.writing() as execute:
+            for table in (*_ABOUT_TEXTS, "label_texts"):
+                key = "id" if table == "label_texts" else "text"
+                if texts is None:
+                    _delete(execute, table, project=project.id)
+                for text in texts or ():
+                    _delete(execute, table, project=project.id, **{key: text})
+            if texts is None:
+                _delete(execute, "label_projects", id=project.id)
+        self._storage.rewrite("label_projects", "label_texts", *_ABOUT_TEXTS)
 
     def add_texts(self, project: Project, texts: Iterable[tuple[int, str]]) -> int:
         """Add the texts of places that are free; returns how many that were."""
-        with self._writing(project) as database:
-            places = sa.select(_TEXTS.c.place).where(_TEXTS.c.project == project.id)
-            known = set(database.scalars(places))
+        with self._writing(project) as execute:
+            places = execute("SELECT place FROM label_texts WHERE project = ?", project.id)
+            known = {place for (place,) in places}
             new = {place: text for place, text in texts if place not in known}
             rows = [
-                {"project": project.id, "place": place, "text": text.replace("\0", "")}
+                {"project": project.id, "place": place, "text": storable(text)}
                 for place, text in sorted(new.items())
             ]
-            if rows:
-                database.execute(sa.insert(_TEXTS), rows)
+            _insert(execute, "label_texts", rows)
             return len(rows)
 
     def count(self, project: Project) -> int:
         """How many texts a project has."""
-        query = sa.select(sa.func.count()).where(_TEXTS.c.project == project.id)
-        with self._reading() as database:
-            return int(database.scalar(query) or 0)
+        with self._storage.reading() as execute:
+            query = "SELECT COUNT(*) FROM label_texts WHERE project = ?"
+            return int(execute(query, project.id)[0][0])
 
     def texts(self, project: Project) -> list[Text]:
         """The texts in their random order."""
-        query = (
-            sa.select(_TEXTS.c.id, _TEXTS.c.place, _TEXTS.c.text)
-            .where(_TEXTS.c.project == project.id)
-            .order_by(_TEXTS.c.place)
-        )
-        with self._reading() as database:
-            return [Text(*row) for row in database.execute(query)]
+        return self._read(Text, "label_texts", project, "ORDER BY place")
 
     def labels(self, project: Project) -> list[Label]:
         """All labels in the order in which they were given."""
-        query = (
-            sa.select(*(_LABELS.c[name] for name in Label.__struct_fields__))
-            .where(_LABELS.c.project == project.id)
-            .order_by(_LABELS.c.id)
-        )
-        with self._reading() as database:
-            return [Label(**row) for row in database.execute(query).mappings()]
+        return self._read(Label, "labels", project, "ORDER BY id")
 
     def settlements(self, project: Project) -> list[Settlement]:
         """What was decided about texts in dispute."""
-        query = sa.select(*(_SETTLED.c[name] for name in Settlement.__struct_fields__)).where(
-            _SETTLED.c.project == project.id
-        )
-        with self._reading() as database:
-            return [Settlement(**row) for row in database.execute(query).mappings()]
+        return self._read(Settlement, "label_settlements", project)
+
+    def suggestion(self, text: int) -> Suggestion | None:
+        """What the file says about a text; None if it says nothing."""
+        query = f"SELECT {_columns(Suggestion)} FROM label_suggestions WHERE text = ?"
+        with self._storage.reading() as execute:
+            return next((_struct(Suggestion, row) for row in execute(query, text)), None)
+
+    def suggest(self, project: Project, suggestions: Sequence[Suggestion]) -> None:
+        """Store suggestions; an earlier one for the same text is replaced."""
+        with self._writing(project, [each.text for each in suggestions]) as execute:
+            for each in suggestions:
+                _delete(execute, "label_suggestions", text=each.text)
+            rows = [{"project": project.id, **msgspec.structs.asdict(s)} for s in suggestions]
+            _insert(execute, "label_suggestions", rows)
 
     def put(self, project: Project, labels: Sequence[NewLabel]) -> None:
         """Store labels; an earlier one of the same person for the same text is replaced."""
-        with self._writing(project) as database:
+        with self._writing(project, [each.text for each in labels]) as execute:
             for each in labels:
-                _delete(database, _LABELS, project, text=each.text, annotator=each.annotator)
-                _delete(database, _SHOWN, project, text=each.text, annotator=each.annotator)
-                values = msgspec.structs.asdict(each) | {"at": each.at or _now()}
-                database.execute(sa.insert(_LABELS).values(project=project.id, **values))
+                about = {"project": project.id, "text": each.text, "annotator": each.annotator}
+                _delete(execute, "labels", **about)
+                _delete(execute, "label_assignments", **about)
+            _insert(execute, "labels", [_row(project, each) for each in labels])
 
     def undo(self, project: Project, annotator: str) -> Label | None:
         """Take back a person's last label, and show the text again; None if there is none."""
-        query = (
-            sa.select(*(_LABELS.c[name] for name in Label.__struct_fields__))
-            .where(_LABELS.c.project == project.id, _LABELS.c.annotator == annotator)
-            .order_by(_LABELS.c.id.desc())
-            .limit(1)
-        )
-        with self._writing(project) as database:
-            row = database.execute(query).mappings().first()
-            if row is None:
+        with self._storage.writing() as execute:
+            last = execute(
+                f"SELECT {_columns(Label)} FROM labels WHERE project = ? AND annotator = ? "
+                "ORDER BY id DESC LIMIT 1",
+                *(project.id, annotator),
+            )
+            if not last:
                 return None
-            label = Label(**row)
-            _delete(database, _LABELS, project, id=label.id)
-            _show(database, project, annotator, label.text)
+            label = _struct(Label, last[0])
+            _delete(execute, "labels", id=label.id)
+            _show(execute, project, annotator, label.text)
             return label
 
     def settle(self, project: Project, label: NewLabel) -> None:
         """Decide about a text."""
-        with self._writing(project) as database:
-            _delete(database, _SETTLED, project, text=label.text)
-            values = msgspec.structs.asdict(label) | {"at": label.at or _now()}
-            database.execute(sa.insert(_SETTLED).values(project=project.id, **values))
+        with self._writing(project, [label.text]) as execute:
+            _delete(execute, "label_settlements", project=project.id, text=label.text)
+            _insert(execute, "label_settlements", [_row(project, label)])
 
     def shown(
         self, project: Project, annotator: str, choose: Callable[[set[int]], int | None]
@@ -308,91 +297,65 @@ class LabelStore:
             Chooses a text unless one waits for the person already; it is given those that other
             people have before them.
         """
-        waiting = sa.select(_SHOWN).where(_SHOWN.c.project == project.id)
-        with self._writing(project) as database:
-            rows = list(database.execute(waiting).mappings())
-            mine = next((row["text"] for row in rows if row["annotator"] == annotator), None)
+        with self._storage.writing() as execute:
+            query = "SELECT annotator, text, at FROM label_assignments WHERE project = ?"
+            waiting = execute(query, project.id)
+            mine = next((text for who, text, _ in waiting if who == annotator), None)
             if mine is not None:
                 return int(mine)
             since = _stamp(datetime.now(UTC) - _KEPT)
-            text = choose({row["text"] for row in rows if row["at"] > since})
+            text = choose({text for _, text, at in waiting if at > since})
             if text is not None:
-                _show(database, project, annotator, text)
+                _show(execute, project, annotator, text)
             return text
 
-    @property
-    def _is_file(self) -> bool:
-        return self._engine.dialect.name == "sqlite"
-
     @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with self._explained(), self._engine.connect() as database:
-            yield database
+    def _writing(self, project: Project, texts: Iterable[int] = ()) -> Iterator[Execute]:
+        """A transaction about texts that nobody has removed in the meantime."""
+        with self._storage.writing() as execute:
+            if not execute("SELECT 1 FROM label_projects WHERE id = ?", project.id):
+                raise InputError(f"The labelling project {project.name!r} was removed.")
+            query = "SELECT 1 FROM label_texts WHERE id = ? AND project = ?"
+            if not all(execute(query, text, project.id) for text in texts):
+                raise InputError("There is no such text in this project.")
+            yield execute
 
-    @contextmanager
-    def _writing(self, project: Project | None = None) -> Iterator[sa.Connection]:
-        """A transaction that excludes other writers, those of `project` at least."""
-        with self._explained(), self._engine.execution_options(writes=True).begin() as database:
-            if project and not self._is_file:
-                row = sa.select(_PROJECTS.c.id).where(_PROJECTS.c.id == project.id)
-                database.execute(row.with_for_update())
-            yield database
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sa.exc.IntegrityError:
-            raise
-        except SQLAlchemyError as error:
-            raise _unusable(self._shown_uri, error) from error
+    def _read(self, kind: type[T], table: str, project: Project, order: str = "") -> list[T]:
+        query = f"SELECT {_columns(kind)} FROM {table} WHERE project = ? {order}"
+        with self._storage.reading() as execute:
+            return [_struct(kind, row) for row in execute(query, project.id)]
 
 
-def _engine(uri: str, shown: str) -> sa.Engine:
-    file = database_file(uri)
-    try:
-        if file is None:
-            # SQLAlchemy's own choice is another driver.
-            named = uri.replace("postgresql:", "postgresql+psycopg2:", 1)
-            return sa.create_engine(named, pool_pre_ping=True)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(
-            engine_uri(uri), poolclass=sa.NullPool, connect_args={"timeout": _BUSY}
-        )
-    except (SQLAlchemyError, ImportError, OSError) as error:
-        raise _unusable(shown, error) from error
-    sa.event.listen(engine, "connect", _prepare)
-    sa.event.listen(engine, "begin", _begin)
-    return engine
+def _columns(kind: type[msgspec.Struct]) -> str:
+    return ", ".join(kind.__struct_fields__)
 
 
-def _prepare(connection: Any, _record: object) -> None:
-    """Let us begin transactions, and write ahead: readers wait for no writer."""
-    connection.isolation_level = None
-    connection.execute("PRAGMA journal_mode = WAL")
-    # A label survives a power cut, too.
-    connection.execute("PRAGMA synchronous = FULL")
+def _struct(kind: type[T], row: Sequence[Any]) -> T:
+    return kind(**dict(zip(kind.__struct_fields__, row, strict=True)))
 
 
-def _begin(connection: sa.Connection) -> None:
-    writes = connection.get_execution_options().get("writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+def _row(project: Project, label: NewLabel) -> dict[str, object]:
+    said = msgspec.structs.asdict(label)
+    return {"project": project.id, **said, "at": label.at or _now()}
 
 
-def _show(database: sa.Connection, project: Project, annotator: str, text: int) -> None:
-    _delete(database, _SHOWN, project, annotator=annotator)
-    row = {"project": project.id, "annotator": annotator, "text": text, "at": _now()}
-    database.execute(sa.insert(_SHOWN).values(row))
+def _insert(execute: Execute, table: str, rows: Sequence[Mapping[str, object]]) -> None:
+    for first in range(0, len(rows), _AT_ONCE):
+        some = rows[first : first + _AT_ONCE]
+        names, row = ", ".join(some[0]), f"({', '.join('?' * len(some[0]))})"
+        values = (value for each in some for value in each.values())
+        execute(f"INSERT INTO {table} ({names}) VALUES {', '.join([row] * len(some))}", *values)
 
 
-def _delete(database: sa.Connection, table: sa.Table, project: Project, **where: object) -> None:
-    conditions = [table.c[name] == value for name, value in where.items()]
-    database.execute(sa.delete(table).where(table.c.project == project.id, *conditions))
+def _show(execute: Execute, project: Project, annotator: str, text: int) -> None:
+    about = {"project": project.id, "annotator": annotator}
+    _delete(execute, "label_assignments", **about)
+    _insert(execute, "label_assignments", [{**about, "text": text, "at": _now()}])
 
 
-def _project(row: Mapping[Any, Any]) -> Project:
-    classes = msgspec.json.decode(row["classes"], type=tuple[str, ...])
-    return Project(**{**row, "classes": classes})
+def _delete(execute: Execute, table: str, **where: object) -> None:
+    conditions = " AND ".join(f"{name} = ?" for name in where)
+    execute(f"DELETE FROM {table} WHERE {conditions}", *where.values())
 
 
 def _now() -> str:
@@ -401,18 +364,3 @@ def _now() -> str:
 
 def _stamp(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds")
-
-
-def _without_password(uri: str) -> str:
-    try:
-        return sa.make_url(uri).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        return "labels.storage"
-
-
-def _unusable(uri: str, error: Exception) -> StorageError:
-    reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-    return StorageError(
-        f"Labels cannot be kept in {uri}: {reason[:300]}. Make room or a connection there, or set "
-        "labels.storage to another database."
-    )

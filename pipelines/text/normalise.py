@@ -26,6 +26,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pipelines.text.buffers import text_buffer
 from pipelines.text.composing import GROWTH, compose
 from pipelines.text.utf8 import decode, encode
 
@@ -76,33 +77,22 @@ def normalise_column(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
     digests : pl.Series of UInt64, length n
         A hash of the normalised text, the same on every machine and in every version.
     """
+    import nanoarrow as na
     import polars as pl
-    import pyarrow as pa
 
-    arrow = texts.rechunk().to_arrow().cast(pa.large_string())
-    if len(arrow) == 0:
-        return texts, pl.Series("digest", [], dtype=pl.UInt64)
-    _, offset_buffer, data_buffer = arrow.buffers()
-    offsets = np.frombuffer(offset_buffer, dtype=np.int64)
-    offsets = offsets[arrow.offset : arrow.offset + len(arrow) + 1]
-    data = np.frombuffer(data_buffer or b"", dtype=np.uint8)
-    digests = np.empty(len(arrow), dtype=np.uint64)
+    digests = np.empty(len(texts), dtype=np.uint64)
 
-    def normalise_rows(first: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        last = min(len(arrow), first + _ROWS_PER_TASK)
-        return _normalise_rows(data, offsets, first, last, digests[first:last])
+    def normalised_rows(first: int) -> pl.Series:
+        # A few at a time: a list of texts takes more memory than their column.
+        part = texts[first : first + _ROWS_PER_TASK]
+        data, offsets = text_buffer(part.to_list())
+        packed, ends = _normalise_rows(data, offsets, digests[first : first + len(part)])
+        buffers = [None, ends, packed[: ends[-1]]]
+        return pl.Series(na.c_array_from_buffers(na.large_string(), len(part), buffers))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = list(pool.map(normalise_rows, range(0, len(arrow), _ROWS_PER_TASK)))
-    normalised = pa.chunked_array(
-        [
-            pa.LargeStringArray.from_buffers(
-                ends.size - 1, pa.py_buffer(ends), pa.py_buffer(packed)
-            )
-            for packed, ends in parts
-        ]
-    )
-    series = pl.Series(texts.name, pl.from_arrow(normalised))
+        parts = list(pool.map(normalised_rows, range(0, len(texts), _ROWS_PER_TASK)))
+    series = pl.concat([pl.Series([], dtype=pl.String), *parts]).rename(texts.name)
     return series, pl.Series("digest", digests)
 
 
@@ -193,32 +183,30 @@ def mix(value: np.uint64) -> np.uint64:
 def _normalise_rows(
     data: NDArray[np.uint8],
     offsets: NDArray[np.int64],
-    first: int,
-    last: int,
     digests: NDArray[np.uint64],
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Normalise the texts `first` to `last` of `data`, and fill in their digests.
+    """Normalise the texts of `data`, and fill in their digests.
 
     Returns a buffer with the texts, which may have room at its end, and their offsets in it.
     """
     longest = 0
-    for row in range(first, last):
+    for row in range(digests.size):
         longest = max(longest, offsets[row + 1] - offsets[row])
     text = np.empty(GROWTH * longest, dtype=np.uint8)
-    packed = np.empty(offsets[last] - offsets[first], dtype=np.uint8)
+    packed = np.empty(data.size, dtype=np.uint8)
     nothing = np.empty(0, dtype=np.int64)
-    ends = np.zeros(last - first + 1, dtype=np.int64)
+    ends = np.zeros(digests.size + 1, dtype=np.int64)
     at = 0
-    for row in range(first, last):
+    for row in range(digests.size):
         size = offsets[row + 1] - offsets[row]
         text[:size] = data[offsets[row] : offsets[row + 1]]
         size = normalise_bytes(text, 0, size, nothing, nothing)
-        digests[row - first] = hash_bytes(text, 0, size)
+        digests[row] = hash_bytes(text, 0, size)
         if at + size > packed.size:  # composing has made texts longer, which is rare
             packed = np.concatenate((packed[:at], np.empty(at + size, dtype=np.uint8)))
         packed[at : at + size] = text[:size]
         at += size
-        ends[row - first + 1] = at
+        ends[row + 1] = at
     return packed, ends
 
 

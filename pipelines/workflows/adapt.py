@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,29 +18,20 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from pipelines.errors import DataError, InputError
-from pipelines.files import temporary_folder
 from pipelines.inference.adapting import LabelledTexts
 from pipelines.inference.compiling import as_pipeline
 from pipelines.inference.evidence import Judgement
-from pipelines.inference.linear_scorer import LinearScorer
 from pipelines.inference.profiling import profile_judged
 from pipelines.labels import Classes
-from pipelines.registry.tracking import Tracker, git_commit
-from pipelines.text.languages import LANGUAGE_TAG
 from pipelines.text.normalise import normalise_column
 from pipelines.training.adaptation import SCRATCH, Kind, Plan, Rows, adapt, disagreement
-from pipelines.training.evaluation import Metrics, evaluate, wilson_interval
 from pipelines.training.model_card import (
-    CardFacts,
     DataFacts,
     Parameter,
-    library_versions,
-    model_card,
 )
-from pipelines.training.persistence import save_model
-from pipelines.training.runs import flattened
 from pipelines.training.text_profile import TextProfile
 from pipelines.workflows.fetch import fetch_model
+from pipelines.workflows.learnt_model import Figures, figures_of, log_learnt
 from pipelines.workflows.open_start import open_linear
 from pipelines.workflows.register import register
 
@@ -60,15 +50,6 @@ _SWAPPED: Final = 0.6
 _FEW_KNOWN: Final = 0.2
 
 OnStage = Callable[[str], None]
-
-
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """How good one of the compared models is on held-out texts."""
-
-    metrics: Metrics
-    low: float
-    high: float
-    """95 % interval of the accuracy (Wilson 1927)."""
 
 
 class CurvePoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,7 +150,18 @@ def adapt_to_file(
     plan = model.adaptation.plan
     parameters: dict[str, Parameter] = msgspec.structs.asdict(plan)
     profile = _profile(data, found.texts, plan, facts.name)
-    model_id = _log(settings, start_id, model.scorer, parameters, facts, figures, profile)
+    model_id = log_learnt(
+        settings,
+        f"adapt {facts.name}",
+        "adapted",
+        start_id,
+        model.scorer,
+        as_pipeline(model.scorer),
+        parameters,
+        facts,
+        figures,
+        profile,
+    )
     cached_id = None
     if name is not None:
         on_stage("registering the model")
@@ -251,15 +243,6 @@ def _predict(seen: Rows, held_out: Rows) -> dict[Kind, NDArray[np.float64]]:
     }
 
 
-def figures_of(
-    labels: NDArray[np.int8], probability: NDArray[np.float64], classes: Classes
-) -> Figures:
-    """The figures of probabilities against labels, with the interval of the accuracy."""
-    metrics = evaluate(labels, probability, classes)
-    low, high = wilson_interval(np.array([metrics.accuracy]), np.array([metrics.n]))
-    return Figures(metrics=metrics, low=float(low[0]), high=float(high[0]))
-
-
 def _curve(rows: Rows, classes: Classes) -> list[CurvePoint]:
     """Accuracy on a held-out third after learning from more and more of the others."""
     found: dict[int, list[tuple[float, float]]] = {}
@@ -327,64 +310,3 @@ def _data_facts(labelled: LabelledTable, found: _Texts, sha256: str) -> DataFact
         test=0,
         synthetic=False,
     )
-
-
-def _log(
-    settings: Settings,
-    start: str,
-    scorer: LinearScorer,
-    parameters: dict[str, Parameter],
-    data: DataFacts,
-    figures: dict[Kind, Figures],
-    profile: TextProfile,
-) -> str:
-    """Log the model with its card and the held-out metrics; returns its ID."""
-    metrics = {"test": figures["adapted"].metrics}
-    subject = f"adapted from {start}"
-    tags = {
-        "subject": "adapted",
-        "start": start,
-        LANGUAGE_TAG: scorer.language,
-        f"data.{data.name}.sha256": data.sha256,
-        **scorer.classes.tags,
-    }
-    info = scorer.info
-    vectorizer: dict[str, Parameter] = {
-        "ngram_max": info.ngram_max,
-        "char_max": info.char_max,
-        "bits": info.bits,
-        "language": scorer.language,
-    }
-    tracker = Tracker.open(settings)
-    with (
-        tracker.run(f"adapt {data.name}", tags) as run,
-        temporary_folder("olens-model-") as temporary,
-    ):
-        run.log_params({"from": start, **parameters, **vectorizer})
-        names = flattened(metrics)
-        run.log_metrics(names)
-        card = model_card(
-            CardFacts(
-                subject=subject,
-                parameters={"from": start, **parameters},
-                vectorizer=vectorizer,
-                data=[data],
-                metrics=metrics,
-                classes=scorer.classes,
-                language=scorer.language,
-                baselines={
-                    start: figures["start"].metrics,
-                    "from scratch": figures["scratch"].metrics,
-                },
-                created=datetime.now(UTC),
-                run_id=run.id,
-                commit=git_commit(),
-                versions=library_versions(),
-            )
-        )
-        folder = temporary / "model"
-        save_model(as_pipeline(scorer), folder, card, metrics, _EXAMPLE, profile)
-        return run.log_model(folder, {"subject": subject, **parameters}, names, tags)
-
-
-_EXAMPLE: Final = ["A quiet, lovely film.", "The battery died after two days."]

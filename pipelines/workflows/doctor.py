@@ -59,7 +59,7 @@ def _python(settings: Settings) -> Finding:
 
 
 def _training_stack(settings: Settings) -> Finding:
-    missing = [name for name in TRAINING if not _is_installed(name)]
+    missing = [name for name in TRAINING if not is_installed(name)]
     if missing:
         detail = f"without {', '.join(missing)}: pip install 'opinionlens[train]'"
         return Finding("training stack", "missing", detail)
@@ -176,7 +176,8 @@ def warm_up() -> None:
         pass
 
 
-def _is_installed(name: str) -> bool:
+def is_installed(name: str) -> bool:
+    """Whether there is a distribution of that name; `mlflow-skinny` is not `mlflow`."""
     try:
         version(name)
     except PackageNotFoundError:

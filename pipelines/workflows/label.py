@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pipelines.base_model.opening import BASE
-from pipelines.errors import DataError, InputError, MissingExtraError
-from pipelines.labels import BINARY, SENTIMENTS, Classes, check_names, merged
+from pipelines.errors import DataError, InputError
+from pipelines.labelling.sql_storage import storable
+from pipelines.labels import BINARY, Classes, check_names, declared_name, merged
 from pipelines.text.showing import in_one_line
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pipelines.inference.linear_scorer import LinearScorer
     from pipelines.labelling.active_learning import ActiveLearning
     from pipelines.labelling.exchange import Format, Said
-    from pipelines.labelling.store import LabelStore, Project
+    from pipelines.labelling.store import LabelStore, Project, Text
     from pipelines.tables.table import Table
 
 LONGEST_NAME: Final = 60
@@ -63,15 +64,11 @@ class Labelling:
 
         Raises
         ------
-        StorageError
-            If it cannot be used.
         MissingExtraError
-            If SQLAlchemy is not installed.
+            If it is in PostgreSQL, and the driver for it is not installed.
         """
-        try:
-            from pipelines.labelling.store import LabelStore
-        except ImportError:
-            raise MissingExtraError("sqlalchemy", "train") from None
+        from pipelines.labelling.store import LabelStore
+
         return LabelStore(self._settings.labels.storage)
 
     def open(self, name: str) -> ActiveLearning:
@@ -89,7 +86,11 @@ class Labelling:
         with self._lock:
             project = self.store.project(name)
             known = self._open.get(name)
-            if known is None or len(known.texts) != self.store.count(project):
+            if (
+                known is None
+                or known.project != project
+                or len(known.texts) != self.store.count(project)
+            ):
                 start = self._start(project)
                 self._open[name] = known = ActiveLearning(self.store, project, start)
             return known
@@ -107,11 +108,13 @@ class Labelling:
         Parameters
         ----------
         table : Table
+            Of a file of candidates, what it suggests is kept as well.
         name : str
         column : str, optional
             The column of the texts; by default, the one that looks like it.
         classes : sequence of str
-            What the texts may be; by default those of the project, or negative and positive.
+            What the texts may be; by default those of the project, those that the file suggests,
+            or negative and positive.
         start : str
             The model that a new project of negative and positive starts from.
 
@@ -123,10 +126,20 @@ class Labelling:
             If the project has other classes, or a name cannot be used.
         """
         from pipelines.labelling.reading import read_pile
+        from pipelines.labelling.store import Suggestion
 
         pile = read_pile(table, column)
-        project = self._made(name, classes, start, table.name)
+        project = self._made(name, classes, pile.classes, start, table.name)
         new = self.store.add_texts(project, pile.texts)
+        if pile.suggestions:
+            ids = {text.place: text.id for text in self.store.texts(project)}
+            self.store.suggest(
+                project,
+                [
+                    Suggestion(text=ids[place], label=label, suggestion=name, reason=reason)
+                    for place, (label, name, reason) in pile.suggestions.items()
+                ],
+            )
         return Added(
             project=name,
             classes=project.classes,
@@ -171,8 +184,7 @@ class Labelling:
         if not said:
             raise DataError(f"{file}: there is no label in it.")
         found = merged([classes or sorted({each.answer for each in said})])
-        known = name in {each.name for each in self.store.projects()}
-        project = self._made(name, classes if known else found, BASE, str(file))
+        project = self._made(name, classes, found, BASE, str(file))
         before = self.store.count(project)
         ranks = places(pl.Series([each.text for each in said])).to_list()
         labels = take_in(self.store, project, said, ranks, annotator)
@@ -187,12 +199,28 @@ class Labelling:
 
         return export(self.store, self.store.project(name), form)
 
-    def _made(self, name: str, classes: Sequence[str], start: str, source: str) -> Project:
-        """The project called `name`; a new one if there is none."""
+    def texts_with(self, name: str, containing: str = "") -> list[Text]:
+        """The texts of a project that contain something, in any letter case; all by default."""
+        part = storable(containing).casefold()
+        texts = self.store.texts(self.store.project(name))
+        return [each for each in texts if part in each.text.casefold()]
+
+    def remove(self, name: str, texts: Sequence[Text] | None = None) -> None:
+        """Delete a project, or some of its texts, with all labels of theirs.
+
+        Nothing of them is left in the files of the database. Backups, exported files and models
+        that have learnt from them are not touched.
+        """
+        chosen = None if texts is None else [each.id for each in texts]
+        self.store.remove(self.store.project(name), chosen)
+
+    def _made(
+        self, name: str, classes: Sequence[str], found: Sequence[str], start: str, source: str
+    ) -> Project:
+        """The project called `name`; a new one, with those `found` by default, if there is none."""
         known = {each.name: each for each in self.store.projects()}
-        wanted = _class_names(classes or ("negative", "positive"))
         if name in known:
-            if classes and known[name].classes != wanted:
+            if classes and known[name].classes != _class_names(classes):
                 raise InputError(
                     f"{name} has the classes {', '.join(known[name].classes)}. Give other texts "
                     "and classes a project of their own: --name NAME"
@@ -203,6 +231,7 @@ class Labelling:
                 f"{name[:LONGEST_NAME]!r} is no name for a project: use letters, digits, -, _ and "
                 f"dots, {LONGEST_NAME} at most."
             )
+        wanted = _class_names(classes or found or ("negative", "positive"))
         two = Classes.declared(wanted) == BINARY
         return self.store.create(name, wanted, start if two else "", source)
 
@@ -238,9 +267,9 @@ def project_name(file: str) -> str:
 
 def _class_names(classes: Sequence[str]) -> tuple[str, ...]:
     """The names as declarations have them: sentiments in lower case and in their order."""
-    lower = [name.lower() if name.lower() in SENTIMENTS else name for name in classes]
-    check_names(lower)
-    return merged([lower])
+    names = list(map(declared_name, classes))
+    check_names(names)
+    return merged([names])
 
 
 def _read_labels(file: Path, columns: tuple[str | None, str | None]) -> Iterable[Said]:

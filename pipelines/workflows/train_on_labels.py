@@ -7,31 +7,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from pipelines.errors import InputError, TrainingError
-from pipelines.files import sha256_of, temporary_folder
+from pipelines.files import sha256_of
 from pipelines.inference.profiling import profile_judged
-from pipelines.labelling.learning import Fitted, fit
-from pipelines.labels import Classes
-from pipelines.registry.tracking import Tracker, git_commit
+from pipelines.labelling.learning import fit
 from pipelines.training.adaptation import SCRATCH, Kind
-from pipelines.training.evaluation import Metrics
-from pipelines.training.model_card import CardFacts, DataFacts, library_versions, model_card
-from pipelines.training.persistence import save_model
-from pipelines.training.runs import flattened
-from pipelines.training.text_profile import MOST_TEXTS, TextProfile
-from pipelines.workflows.adapt import Figures, figures_of
+from pipelines.training.model_card import DataFacts
+from pipelines.training.text_profile import MOST_TEXTS
 from pipelines.workflows.fetch import fetch_model
 from pipelines.workflows.label import Labelling
+from pipelines.workflows.learnt_model import Figures, figures_of, log_learnt
 from pipelines.workflows.register import register
 
 if TYPE_CHECKING:
     from pipelines.config.settings import Settings
     from pipelines.inference.linear_scorer import LinearScorer
+
+_FEW: Final = 100
 
 OnStage = Callable[[str], None]
 
@@ -121,7 +117,18 @@ def train_on_labels(
     start_id = learning.project.start
     unseen = [text.text for text in learning.texts.values() if text.test][:MOST_TEXTS]
     profile = profile_judged({project: fitted.scorer.judge(unseen)}, classes.names)
-    model_id = _log(settings, start_id, fitted, facts, figures, classes, profile)
+    model_id = log_learnt(
+        settings,
+        f"labels of {project}",
+        "labelled",
+        start_id,
+        fitted.scorer,
+        fitted.pipeline,
+        fitted.parameters,
+        facts,
+        figures,
+        profile,
+    )
     cached_id = None
     if name is not None:
         on_stage("registering the model")
@@ -140,53 +147,3 @@ def train_on_labels(
         warnings=[],
         seconds=time.monotonic() - started,
     )
-
-
-def _log(
-    settings: Settings,
-    start: str,
-    fitted: Fitted,
-    data: DataFacts,
-    figures: dict[Kind, Figures],
-    classes: Classes,
-    profile: TextProfile,
-) -> str:
-    """Log the model with its card and the metrics; returns its ID."""
-    measured = {kind: each.metrics for kind, each in figures.items()}
-    metrics: dict[str, Metrics] = {"test": measured.pop("adapted" if start else "scratch")}
-    subject = f"adapted from {start}" if start else "nbsvm"
-    parameters = {"from": start or None, **fitted.parameters}
-    vectorizer = msgspec.structs.asdict(fitted.vectorizer)
-    tags = {"subject": "labelled", "start": start, f"data.{data.name}.sha256": data.sha256}
-    tags |= classes.tags
-    names = {"start": start, "scratch": "from scratch"}
-    with (
-        Tracker.open(settings).run(f"labels of {data.name}", tags) as run,
-        temporary_folder("olens-model-") as temporary,
-    ):
-        run.log_params({**parameters, **vectorizer})
-        run.log_metrics(flattened(metrics))
-        card = model_card(
-            CardFacts(
-                subject=subject,
-                parameters=parameters,
-                vectorizer=vectorizer,
-                data=[data],
-                metrics=metrics,
-                classes=classes,
-                baselines={names[kind]: each for kind, each in measured.items()},
-                created=datetime.now(UTC),
-                run_id=run.id,
-                commit=git_commit(),
-                versions=library_versions(),
-            )
-        )
-        folder = temporary / "model"
-        save_model(fitted.pipeline, folder, card, metrics, _EXAMPLE, profile)
-        return run.log_model(
-            folder, {"subject": subject, **fitted.parameters}, flattened(metrics), tags
-        )
-
-
-_FEW: Final = 100
-_EXAMPLE: Final = ["A quiet, lovely film.", "The battery died after two days."]

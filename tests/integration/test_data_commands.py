@@ -69,6 +69,7 @@ def test_doubts_finds_wrong_labels_of_a_data_set_and_of_a_file(
     done = olens("data", "doubts", "reviews", "--output", str(output))
     assert done.code == 0, done.err
     assert "120 texts: 2 probably labelled wrong" in done.out
+    assert f"label {output}" in "".join((done.out + done.err).splitlines())
     found = pl.read_csv(output)
     assert found.columns == ["text", "label", "suggestion", "reason", "source"]
     assert set(found["source"]) == {"reviews:12", "reviews:63"}

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -43,8 +44,73 @@ def test_labels_in_and_out_and_a_model_of_them(folder: Path, olens: Olens) -> No
     accuracies = {kind: f["metrics"]["accuracy"] for kind, f in found["figures"].items()}
     assert accuracies["adapted"] >= accuracies["start"]
     assert found["cached_id"] == "mine-v1"
+    shown = json.loads(olens("models", "show", "mine-v1", "--json").out)
+    assert shown["tags"]["language"] == "en"
     verdict = olens("predict", "--json", "My quimpish sofa", "My zorbly sofa")
     assert [each["prediction"] for each in json.loads(verdict.out)] == ["NEGATIVE", "POSITIVE"]
+
+
+def test_projects_and_texts_are_removed(folder: Path, olens: Olens) -> None:
+    olens("labels", "import", "mine", write(folder, labelled()), "--as", "Ann")
+    asked = olens("labels", "remove", "mine", "--containing", "ZORBLY")
+    assert asked.code == 1
+    assert "Delete 20 texts of mine" in asked.message
+    assert "contains that" in olens("labels", "remove", "mine", "--containing", "nothing of it").out
+    removed = olens("labels", "remove", "mine", "--containing", "ZORBLY", "--yes")
+    assert removed.out == "Deleted: 20 texts of mine.\n"
+    stats = json.loads(olens("labels", "stats", "mine", "--json").out)
+    assert stats["labelled"] == stats["texts"] == 60
+    assert b"zorbly" not in (folder / "labels/labels.db").read_bytes()
+    assert olens("labels", "remove", "mine", stdin="y\n").code == 0
+    assert "There is no labelling project" in olens("labels", "stats", "mine").message
+    assert b"sofa" not in (folder / "labels/labels.db").read_bytes()
+
+
+# Labels, learns and exports while nothing of the extra `train` can be imported.
+SERVING = """
+import sys
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+
+class Missing(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in set(sys.argv[1].split()):
+            raise ModuleNotFoundError(name, name=name)
+
+sys.meta_path.insert(0, Missing())
+from pipelines.config.settings import load_settings
+from pipelines.tables.reading import open_table
+from pipelines.workflows.label import Labelling
+
+labelling = Labelling(load_settings())
+labelling.add_texts(open_table(Path(sys.argv[2])), "pile", "body")
+learning = labelling.open("pile")
+for _ in range(60):
+    text = learning.next("ann")
+    learning.guess(text)
+    learning.label("ann", text.id, "positive" if "zorbly" in text.text else "negative")
+learning.learn()
+print(learning.progress().learnt_from, len(labelling.export("pile", "csv").splitlines()))
+"""
+NOT_SERVING = (
+    "alembic cleanlab dvc kagglehub matplotlib optuna pandas psycopg2 pyarrow sqlalchemy "
+    "vaderSentiment"
+)
+
+
+def test_the_installation_that_serves_can_label(folder: Path) -> None:
+    file = write(folder, labelled())
+    done = subprocess.run(
+        [sys.executable, "-c", SERVING, NOT_SERVING, file],
+        cwd=folder,
+        env=clean_environment(OLENS_ROOT=str(folder)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    learnt_from, lines = map(int, done.stdout.split())
+    assert learnt_from == 48
+    assert lines == 61
 
 
 def test_three_classes(folder: Path, olens: Olens) -> None:

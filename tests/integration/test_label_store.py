@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from pipelines.errors import InputError
 from pipelines.labelling.store import LabelStore
 from tests.integration.services import postgres
 from tests.support import PATIENCE
@@ -103,3 +105,25 @@ def test_kills_lose_no_label_that_was_acknowledged(uri: str, store: LabelStore) 
     # A label that was stored when the process died before it could say so.
     assert len(labels) - len(told) <= KILLS
     assert {(label.answer, label.note) for label in labels} == {("a", "n")}
+
+
+@pytest.mark.postgres
+def test_a_database_that_was_started_anew_is_used_again() -> None:
+    psycopg2 = pytest.importorskip("psycopg2")
+    with postgres() as address:
+        store = LabelStore(address)
+        project = store.create("pile", ("a", "b"))
+        store.add_texts(project, [(1, "kept"), (2, "removed")])
+        with closing(psycopg2.connect(address.replace("+psycopg2", ""))) as connection:
+            connection.cursor().execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            )
+        assert store.count(project) == 2
+
+        with pytest.raises(InputError, match="already"):  # and its transaction is undone
+            store.create("pile", ("a", "b"))
+        store.remove(project, [store.texts(project)[1].id])
+        assert [text.text for text in store.texts(project)] == ["kept"]
+        store.remove(project)
+        assert store.projects() == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.datasets.cleaning import Tally, clean
-from pipelines.errors import MissingExtraError
 from pipelines.tables.options import Limits
 from pipelines.tables.reading import open_table
 from pipelines.text.normalise import normalise
@@ -94,15 +92,6 @@ def test_batches_do_not_matter(tmp_path: Path) -> None:
     assert again == tally
     assert sum(progress) == 50
     assert len(progress) > 1
-
-
-def test_without_pyarrow_the_extra_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-
-    with pytest.raises(MissingExtraError, match="pyarrow"):
-        cleaned([("a", "pos")], tmp_path)
 
 
 words = st.lists(st.sampled_from(["a", "b", "<br>", "&amp;", " ", "\n", '"']), max_size=3)

@@ -320,12 +320,13 @@ def test_paths_are_those_of_the_images(stack: Compose):
     assert {one["source"]: one.get("target") for one in app["secrets"]} == {
         "app": f"{root}/conf/.secrets.toml"
     }
-    assert volumes(app) == {name: f"{root}/{name}" for name in ("models", "feedback")}
+    assert volumes(app) == {name: f"{root}/{name}" for name in ("models", "feedback", "labels")}
     artifacts = setting("registry", "MLFLOW_ARTIFACTS_DESTINATION")
     assert volumes(registry) == {"artifacts": artifacts}
     places = (DEPLOY.parent / "Makefile").read_text()
     assert f"registry' {artifacts} " in places
     assert f"app' {root}/models " in places
+    assert f"app' {root}/labels " in places
 
 
 def volumes(service: Service) -> dict[str, str]:

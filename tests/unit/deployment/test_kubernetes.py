@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
@@ -120,6 +121,26 @@ def test_the_service_accepts_its_settings(tmp_path, monkeypatch: pytest.MonkeyPa
     host = named("Ingress", "app")["spec"]["rules"][0]["host"]
     (header,) = container["readinessProbe"]["httpGet"]["httpHeaders"]
     assert set(serving.allowed_hosts) == {host, header["value"]}
+
+
+def test_labels_and_corrections_are_where_all_pods_reach_them():
+    settings = named("ConfigMap", "app")["data"]
+    uris = {settings["OLENS_LABELS__STORAGE"], settings["OLENS_SERVING__FEEDBACK_STORAGE"]}
+    (host,) = {urlsplit(uri).hostname for uri in uris if uri.startswith("postgresql://")}
+    namespace = str(host).split(".")[1]
+    allowed = {
+        port["port"]
+        for rule in named("NetworkPolicy", "app")["spec"]["egress"]
+        for peer in rule["to"]
+        if namespace in peer.get("namespaceSelector", {}).get("matchLabels", {}).values()
+        for port in rule["ports"]
+    }
+    assert allowed == {5432}
+    (container,) = pod("app")["containers"]
+    (password,) = container["env"]
+    assert password["name"] == "PGPASSWORD"
+    key = password["valueFrom"]["secretKeyRef"]["key"]
+    assert f"--from-file={key}=" in (DEPLOY / "README.md").read_text()
 
 
 def test_volumes_are_where_the_images_have_them():

@@ -15,7 +15,7 @@ import pytest
 from pipelines.config.settings import Serving, Settings
 from pipelines.errors import StorageError
 from pipelines.labelling import feedback
-from pipelines.labelling.candidates import write_candidates
+from pipelines.labelling.candidates import candidates_csv
 from pipelines.labelling.feedback import Correction, FeedbackStore, candidates
 
 CANARY = "canarybird"
@@ -169,8 +169,8 @@ def test_candidates_are_a_file_for_labelling(store: FeedbackStore, tmp_path: Pat
     sent = add(store, '=1+1, "quoted"\nnext')
     store.add("fine", "POSITIVE", "POSITIVE", "reviews-v1")
     found = candidates(store.corrections())
-    write_candidates(found, tmp_path / "plain.csv")
-    write_candidates(found, tmp_path / "sheet.csv", for_spreadsheet=True)
+    (tmp_path / "plain.csv").write_bytes(candidates_csv(found))
+    (tmp_path / "sheet.csv").write_bytes(candidates_csv(found, for_spreadsheet=True))
 
     rows = pl.read_csv(tmp_path / "plain.csv").sort("reason").rows()
     assert rows[1] == (sent.text, "NEGATIVE", "POSITIVE", "corrected", f"feedback {sent.id}")

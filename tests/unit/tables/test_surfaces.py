@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from litestar.exceptions import HTTPException
 
-from opinionlens_server.web.uploads import Choice, read_upload
+from opinionlens_server.scoring.uploads import Choice, read_upload
 from pipelines.config.params import Dataset
 from pipelines.config.settings import Serving
 from pipelines.datasets.reading import read_batches

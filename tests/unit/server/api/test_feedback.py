@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from opinionlens_server.app import create_app
+from opinionlens_server.security.sessions import SESSION_COOKIE
 from pipelines.config.settings import Settings
 from pipelines.labelling import feedback
 from pipelines.labelling.feedback import FeedbackStore
@@ -61,6 +63,40 @@ def client(serve: Serve) -> Iterator[Client]:
 @pytest.fixture
 def store(settings: Settings, tmp_path: Path) -> FeedbackStore:
     return FeedbackStore(with_feedback(settings, tmp_path))
+
+
+def test_the_admin_sees_how_many_wait_and_gets_them_as_a_file(
+    client: Client, serve: Serve, tmp_path: Path
+) -> None:
+    sessions = client.app.state.services.sessions
+    cookie = str(sessions.cookie(sessions.open("admin"), False).value)
+    client.cookies.set(SESSION_COOKIE, cookie)
+    assert "Nobody has yet" in client.get("/admin").text
+    client.post(FEEDBACK, json={"text": CANARY, "label": "NEGATIVE"})
+    client.post(FEEDBACK, json=GOOD)
+    page = client.get("/admin").text
+    assert "<strong>2</strong> corrections wait" in page
+    assert CANARY not in page
+    file = client.get("/admin/corrections.csv")
+    assert file.headers["cache-control"] == "no-store"
+    rows = list(csv.DictReader(io.StringIO(file.text)))
+    assert {row["text"] for row in rows} == {CANARY, "good"}
+    assert {row["suggestion"] for row in rows} == {"NEGATIVE"}
+
+
+def test_the_admin_page_opens_without_the_database_of_corrections(
+    serve: Serve, tmp_path: Path
+) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/feedback.db").write_text("no database " * 100)
+    with serve() as client:
+        sessions = client.app.state.services.sessions
+        cookie = str(sessions.cookie(sessions.open("admin"), False).value)
+        client.cookies.set(SESSION_COOKIE, cookie)
+        page = client.get("/admin")
+    assert page.status_code == 200
+    assert "Their number is not known" in page.text
+    assert str(tmp_path) not in page.text
 
 
 def test_it_is_off_by_default(serve: Serve, tmp_path: Path) -> None:
@@ -200,7 +236,7 @@ def test_a_database_that_does_not_answer_stops_no_verdict(
         assert client.post("/", data={"text": "good"}).status_code == 200
     assert answer.status_code == 503
     assert "127.0.0.1" not in answer.text
-    assert "PostgreSQL cannot be used" in log.getvalue()
+    assert "/none: cannot be used: connection" in log.getvalue()
     assert not re.search(f"hidden|{CANARY}", log.getvalue())
 
 

@@ -86,6 +86,7 @@ ROUTES = {
     "GET /admin/versions": Route("panel", 200),
     "GET /admin/fetches": Route("panel", 200),
     "POST /admin/fetches": Route("panel", 303, {"data": {"model_name": "nothing"}}),
+    "GET /admin/corrections.csv": Route("panel", 200),
     "POST /admin/comparison": Route("panel", 200, {"data": {}}),
     "GET /admin/adaptation": Route("panel", 200),
     "POST /admin/adaptation": Route("panel", 303, FILE),

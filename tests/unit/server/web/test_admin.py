@@ -38,7 +38,8 @@ from pipelines.registry.versions import RegisteredModel, RegisteredVersion
 from pipelines.tables.labelled import LabelledTable
 from pipelines.training.evaluation import evaluate
 from pipelines.workflows import adapt, fetch
-from pipelines.workflows.adapt import Adapted, Figures
+from pipelines.workflows.adapt import Adapted
+from pipelines.workflows.learnt_model import Figures
 from tests.support import PATIENCE, wait_for
 from tests.unit.server.conftest import Install, load_counting_scorer
 

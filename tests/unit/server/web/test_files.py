@@ -14,7 +14,7 @@ from litestar.testing import TestClient
 
 from opinionlens_server.app import create_app
 from opinionlens_server.models.predictor import ROWS_AT_ONCE
-from opinionlens_server.web.uploads import Choice, Upload, read_upload
+from opinionlens_server.scoring.uploads import Choice, Upload, read_upload
 from pipelines.batch.verdicts import ADDED
 from pipelines.config.settings import Serving, Settings
 from pipelines.errors import InputError

@@ -14,6 +14,7 @@ from litestar.testing import TestClient
 
 from opinionlens_server.app import create_app
 from opinionlens_server.security.sessions import SESSION_COOKIE, Role
+from opinionlens_server.web import templating
 from pipelines.config.settings import Labels, Settings
 from pipelines.workflows import open_start
 from pipelines.workflows.label import Labelling
@@ -96,6 +97,44 @@ def test_from_a_file_to_a_model_that_has_learnt(client: Client) -> None:
     assert "My-reviews-labels.csv" in download.headers["content-disposition"]
 
 
+DOUBTS = "text,label,suggestion,reason,source\n" + "".join(
+    f"{text},NEGATIVE,POSITIVE,probably wrong; nearly the same text is positive in line 7,a:{row}\n"
+    for row, text in enumerate(ANSWERS)
+)
+
+
+def test_what_a_file_of_doubts_suggests_stands_below_the_text(client: Client) -> None:
+    sign_in(client)
+    sent = client.post("/label", files={"file": ("doubts.csv", DOUBTS)}, follow_redirects=False)
+    assert sent.headers["location"] == "/label/doubts"
+    pages = []
+    for _ in range(5):
+        page = client.get("/label/doubts").text
+        pages.append(unescape(re.sub(r"<[^>]+>|\s+", " ", page)))
+        button = re.search(r"<button class=\"button button-suggested\"[^>]*>", page)
+        # What is drawn at random is to be independent of what others think.
+        assert bool(button) == ("Drawn at random" not in page)
+        assert not button or 'value="positive"' in button[0]
+        form = {"text": text_of(page)[0], "answer": "positive"}
+        client.post("/label/doubts", data=form, headers=HTMX)
+    said = [" ".join(each.split()) for each in pages if "Was labelled" in each]
+    assert len(said) == 4
+    assert "Was labelled Negative ; looks like Positive , because models" in said[0]
+    assert "and nearly the same text is positive in line 7." in said[0]
+
+
+def test_corrections_suggest_what_the_user_said(client: Client) -> None:
+    sign_in(client)
+    rows = [f"{text},POSITIVE,neutral,corrected,feedback 1" for text in ANSWERS]
+    content = "\n".join(["text,label,suggestion,reason,source", *rows])
+    client.post("/label", files={"file": ("corrections.csv", content)})
+    page = client.get("/label/corrections").text
+    # Classes are those that the file names.
+    assert 'value="neutral"' in page
+    assert 'value="negative"' not in page
+    assert "because a user corrected the verdict" in " ".join(page.split())
+
+
 def test_skipping_and_taking_back_without_javascript(client: Client) -> None:
     sign_in(client)
     upload(client, name="a", classes="negative, positive")
@@ -174,6 +213,28 @@ def test_what_cannot_be_labelled_is_explained(client: Client) -> None:
     assert "no row" in empty.text or "no text" in empty.text
 
 
+def test_where_no_model_can_be_made_the_page_says_how(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(templating, "is_installed", lambda name: False)
+    upload(sign_in(client), name="a")
+    page = client.get("/label/a").text
+    assert "Make a model of the labels" not in page
+    assert "olens labels import a a-labels.csv" in page
+    assert "olens adapt FILE" in client.get("/admin").text
+
+
+def test_a_project_that_is_removed_meanwhile_is_explained(client: Client) -> None:
+    upload(sign_in(client), name="a")
+    number, _ = text_of(client.get("/label/a").text)
+    labelling(client).remove("a")
+    sent = client.post("/label/a", data={"text": number, "answer": "negative"}, headers=HTMX)
+    assert sent.status_code == 400
+    assert "There is no labelling project" in unescape(sent.text)
+    upload(client, name="a")
+    assert text_of(client.get("/label/a").text)[0] != number
+
+
 def test_a_database_that_cannot_be_used_is_explained(
     settings: Settings, install: Install, tmp_path: Path
 ) -> None:
@@ -184,5 +245,6 @@ def test_a_database_that_cannot_be_used_is_explained(
     with TestClient(create_app(settings, load_counting_scorer)) as client:
         page = sign_in(client).get("/label", headers={"Accept": "text/html"})
         assert page.status_code == 507
-        assert "Labels cannot be kept" in unescape(page.text)
+        assert "set labels.storage to another" in unescape(page.text)
+        assert str(tmp_path) not in page.text
         assert client.get("/health/ready").status_code == 200

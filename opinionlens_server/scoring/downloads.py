@@ -13,7 +13,7 @@ from litestar.response import Stream
 
 from opinionlens_server.http.requests import AppRequest
 from opinionlens_server.models.predictor import Prediction
-from opinionlens_server.web.uploads import Upload
+from opinionlens_server.scoring.uploads import Upload
 from pipelines.batch.verdicts import added_columns, verdict_columns
 from pipelines.config.settings import Serving
 from pipelines.inference.evidence import Judgement
