@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,6 +13,7 @@ from pipelines.base_model.recipe import (
     Rows,
     fit_table,
     lexicon_rows,
+    negated_words,
     sentence_rows,
     text_rows,
 )
@@ -32,26 +33,35 @@ class Material(msgspec.Struct, frozen=True):
     features : Features
     domains : list of str
         The domain of each part; empty for what is of none, as the lexicons.
+    negatable : list of str
+        Words that negation takes back as far as little is learnt of it.
     """
 
     features: Features
     domains: list[str]
     recipe: Recipe
     seed: int
+    negatable: list[str]
 
     @classmethod
     def of(
-        cls, parts: Sequence[Rows], domains: Sequence[str], recipe: Recipe, seed: int
+        cls,
+        parts: Sequence[Rows],
+        domains: Sequence[str],
+        recipe: Recipe,
+        seed: int,
+        negatable: Iterable[str] = (),
     ) -> Material:
         """Stack `parts`."""
-        return cls(Features.of(parts, recipe), list(domains), recipe, seed)
+        return cls(Features.of(parts, recipe), list(domains), recipe, seed, list(negatable))
 
     def fit(self, without: Sequence[str] = ()) -> LinearScorer:
         """Fit on all domains but some; not calibrated."""
         rows = self.features.rows(
             [part for part, domain in enumerate(self.domains) if domain not in without]
         )
-        weights, bias = fit_table(self.features, rows, self.recipe, self.seed)
+        negated = negated_words(self.negatable, self.recipe)
+        weights, bias = fit_table(self.features, rows, self.recipe, self.seed, negated)
         info = TableInfo(
             ngram_max=self.recipe.vectorizer.ngram_max,
             bits=self.recipe.vectorizer.bits,
@@ -89,4 +99,7 @@ def read_opinions(
         on_stage(f"reading {some['source'][0]} ({number} of {len(by_source)})")
         parts += [text_rows(some, recipe), sentence_rows(some, vader, recipe)]
         domains += [some["domain"][0]] * 2
-    return Material.of([*parts, lexicon_rows(words, recipe)], [*domains, ""], recipe, seed)
+    parts.append(lexicon_rows(words, recipe))
+    # An emoticon after a negated word is not negated.
+    negatable = [word for word in words if word.isalpha()]
+    return Material.of(parts, [*domains, ""], recipe, seed, negatable)

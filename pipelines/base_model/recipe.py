@@ -8,12 +8,15 @@ It is fitted on rows of three kinds, each with a weight of its own:
   out. They teach what short texts look like;
 - the words of three opinion lexicons as texts of one word, as heavy as they are strong.
 
+What a negated word means is learnt where enough rows have it. Of a word of the lexicons that few
+rows negate, negation takes back what the word itself says.
+
 The lexicons are needed here only: what is kept of them is the weights that were learnt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -36,6 +39,7 @@ _SENTENCE_WORDS: Final = range(3, 41)
 """Shorter ones say nothing, longer ones are not sentences."""
 
 _TOLERANCE: Final = 0.1
+_NONE_NEGATED: Final = np.empty((0, 2), dtype=np.int32)
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +67,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         Sources that are not used because their labels are noisy.
     folds : int
         The domains are left out in this many groups.
+    negated : float
+        Negation takes back half of what a word of the lexicons says if so many rows negate it, and
+        more if fewer do.
     kept : int
         Number of weights that are kept at most, the largest ones.
     """
@@ -91,6 +98,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         "tiktok_app",
     )
     folds: int = 5
+    negated: float = 1_000
     kept: int = 1_250_000
 
 
@@ -169,6 +177,20 @@ def lexicon_rows(words: dict[str, float], recipe: Recipe) -> Rows:
     return Rows(counts, values > 0, recipe.lexicon * strength / strength.mean())
 
 
+def negated_words(words: Iterable[str], recipe: Recipe) -> NDArray[np.int32]:
+    """The buckets of single words and of the same words negated, shape (n, 2)."""
+    vectorizer = msgspec.structs.replace(recipe.vectorizer, ngram_max=1)
+    alone = msgspec.structs.replace(recipe, vectorizer=vectorizer)
+    every = list(words)
+    plain, negated = _count(every, alone), _count([f"not {word}" for word in every], alone)
+    ends = plain.indptr[1:], negated.indptr[1:]
+    # Buckets are in the order of their first occurrence: "not", the word, the word negated.
+    single = (np.diff(plain.indptr) == 1) & (np.diff(negated.indptr) == 3)
+    return np.column_stack(
+        [plain.indices[ends[0][single] - 1], negated.indices[ends[1][single] - 1]]
+    ).astype(np.int32)
+
+
 def sentence_rows(texts: pl.DataFrame, vader: Vader, recipe: Recipe) -> Rows:
     """Sentences of the texts of one source: those that VADER agrees with, and neutral ones."""
     stride = max(1, -(-texts.height // recipe.sentence_texts))
@@ -200,11 +222,16 @@ def sentences_of(text: str) -> list[str]:
 
 
 def fit_table(
-    features: Features, rows: NDArray[np.int64], recipe: Recipe, seed: int
+    features: Features,
+    rows: NDArray[np.int64],
+    recipe: Recipe,
+    seed: int,
+    negated: NDArray[np.int32] = _NONE_NEGATED,
 ) -> tuple[NDArray[np.float32], float]:
     """Fit a support vector machine on naive Bayes log-count ratios (Wang and Manning 2012).
 
-    The same rows in the same order give the same model.
+    The same rows in the same order give the same model. `negated` says which words negation takes
+    back as far as little is learnt of it; see `negated_words`.
 
     Returns
     -------
@@ -212,9 +239,10 @@ def fit_table(
         Of the buckets: the `kept` largest ones, 0 for the others.
     bias : float
     """
+    positive, weights_of = features.positive[rows], features.weights[rows]
     ratio = log_count_ratio(
-        _total(features, rows[features.positive[rows]]),
-        _total(features, rows[~features.positive[rows]]),
+        _total(features, rows[positive], weights_of[positive]),
+        _total(features, rows[~positive], weights_of[~positive]),
         recipe.smoothing,
     ).astype(np.float32)
     presence = features.presence
@@ -222,14 +250,20 @@ def fit_table(
     coef, bias, _ = dual_coordinate_descent(
         sp.csr_matrix(scaled, shape=presence.shape),
         rows,
-        np.where(features.positive[rows], 1.0, -1.0),
-        recipe.C * features.weights[rows],
+        np.where(positive, 1.0, -1.0),
+        recipe.C * weights_of,
         _TOLERANCE,
         recipe.passes,
         seed,
     )
     weights = np.zeros(2**recipe.vectorizer.bits, dtype=np.float32)
     weights[features.buckets] = coef * ratio
+    if negated.size:
+        frequency = np.zeros(weights.size, dtype=np.float32)
+        frequency[features.buckets] = _total(features, rows, np.ones(rows.size))
+        words, taken_back = negated.T
+        share = recipe.negated / (recipe.negated + frequency[taken_back])
+        weights[taken_back] -= share * weights[words]
     weights[np.argsort(-np.abs(weights), kind="stable")[recipe.kept :]] = 0
     return weights, float(bias)
 
@@ -254,10 +288,12 @@ def class_weights(positive: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.where(positive, 0.5 / max(share, 1e-9), 0.5 / max(1 - share, 1e-9))
 
 
-def _total(features: Features, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The sum of each column over `rows`, by their weights."""
+def _total(
+    features: Features, rows: NDArray[np.int64], weights: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """How many `rows` have each column, each row counted by its weight."""
     heavy = np.zeros(features.positive.size, dtype=np.float32)
-    heavy[rows] = features.weights[rows] * features.lengths[rows]
+    heavy[rows] = weights * features.lengths[rows]
     return np.asarray(features.presence.T @ heavy)
 
 

@@ -197,19 +197,20 @@ def make_three(
         raise DataError(
             f"No domain has {_LEAST_COMPARED} negative, neutral and positive texts to learn from"
         )
-    # Where people gave the labels, neutral is no opinion; three of five stars is a mixed one.
-    by_people = [group for group in unseen if not group.starred] or unseen
-    logits = Logits.fit(*_stacked(by_people))
-    margins, labels = _stacked(unseen)
+    logits = Logits.fit(*_stacked(_to_learn_from(unseen)))
+    # The figures are about logits that have not seen the domain either.
+    by_group = [Logits.fit(*_stacked(_to_learn_from(unseen, group.domain))) for group in unseen]
+    found = [some.of(group.margins) for some, group in zip(by_group, unseen, strict=True)]
+    labels = np.concatenate([group.numbers for group in unseen])
     pack(logits.joined(base, neutral[()]), folder / PACKED_FILE, own.kept)
     on_stage("comparing base3 with VADER")
     packed = unpack(folder / PACKED_FILE)
     metrics = evaluate_slices(_everyday(), lambda texts: packed.predict(texts)[1], CLASSES)
-    metrics["test"] = evaluate(labels, np.asarray(softmax(logits.of(margins), axis=1)), CLASSES)
+    metrics["test"] = evaluate(labels, softmax(np.concatenate(found), axis=1), CLASSES)
     return ThreeReport(
         size=(folder / PACKED_FILE).stat().st_size,
         metrics=metrics,
-        left_out=[_compared(group, logits, vader) for group in unseen],
+        left_out=[_compared(group, each, vader) for group, each in zip(unseen, found, strict=True)],
         vader={
             name: _scores(texts["label"].to_numpy(), _vader_numbers(vader, texts["text"].to_list()))
             for name, texts in _everyday().items()
@@ -332,6 +333,15 @@ def _leave_out(
     return unseen
 
 
+def _to_learn_from(unseen: Sequence[_Unseen], without: str = "") -> Sequence[_Unseen]:
+    """The groups to learn logits from, none of the domain `without` if there are others.
+
+    Where people gave the labels, neutral is no opinion; three of five stars is a mixed one.
+    """
+    others = [group for group in unseen if group.domain != without] or unseen
+    return [group for group in others if not group.starred] or others
+
+
 def _stacked(groups: Sequence[_Unseen]) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
     """Margins and numbers of classes of all texts."""
     margins = [group.margins for group in groups]
@@ -349,8 +359,8 @@ def _everyday() -> dict[str, pl.DataFrame]:
     return {EVERYDAY: texts, **parts}
 
 
-def _compared(group: _Unseen, logits: Logits, vader: Vader) -> LeftOutOfThree:
-    numbers = logits.of(group.margins).argmax(axis=1).astype(np.int8)
+def _compared(group: _Unseen, logits: NDArray[np.float64], vader: Vader) -> LeftOutOfThree:
+    numbers = logits.argmax(axis=1).astype(np.int8)
     accuracy, f1_macro = _scores(group.numbers, numbers)
     vader_accuracy, vader_f1_macro = _scores(group.numbers, _vader_numbers(vader, group.texts))
     return LeftOutOfThree(

@@ -76,10 +76,10 @@ def _elsewhere(left_out: Sequence[LeftOutOfThree]) -> str:
         for row in [*(_row(some, kind) for some in group), _mean(group, kind)]
     ]
     return (
-        "## On texts from elsewhere\n\nEach domain was left out in turn: both machines were "
-        "fitted on the other domains alone and tested on texts of the domain that they had not "
-        "seen, as many of each class. VADER calls a text neutral whose score is below 0.05 in "
-        "size. Where labels come from stars, neutral texts are mixed ones.\n\n"
+        "## On texts from elsewhere\n\nEach domain was left out in turn: both machines, and what "
+        "joins them, were fitted on the other domains alone and tested on texts of the domain that "
+        "they had not seen, as many of each class. VADER calls a text neutral whose score is below "
+        "0.05 in size. Where labels come from stars, neutral texts are mixed ones.\n\n"
         + table(header, rows)
     )
 

@@ -191,7 +191,7 @@ class Registry:
             described[METRICS_TAG] = msgspec.json.encode(dict(metrics)).decode()
         self._make_database_folder()
         with self.server.answering(), ExitStack() as undo:
-            _check_names(name, alias)
+            check_names(name, alias)
             client = self.server.client()
             source = self._place(client, model, folder, described, undo)
             _ensure_registered_model(client, name, undo)
@@ -217,7 +217,7 @@ class Registry:
         InputError
             If the registry does not allow the alias.
         """
-        _check_names(name, alias)
+        check_names(name, alias)
         with self.server.answering():
             client = self.server.client()
             for key, value in tags.items():
@@ -376,14 +376,24 @@ def _digest(folder: Path) -> str:
     return fingerprint(folder / MANIFEST)[1]
 
 
-def _check_names(name: str, alias: str | None) -> None:
-    """Find out about a name that MLflow refuses before anything is uploaded."""
+def check_names(name: str, alias: str | None = None) -> None:
+    """Find out about a name that MLflow refuses before anything is made or uploaded.
+
+    Raises
+    ------
+    InputError
+        If the registry does not allow the name or the alias.
+    """
+    from mlflow.exceptions import MlflowException
     from mlflow.utils import validation
 
-    validation._validate_model_name(name)
-    if alias is not None:
-        validation._validate_model_alias_name(alias)
-        validation._validate_model_alias_name_reserved(alias)
+    try:
+        validation._validate_model_name(name)
+        if alias is not None:
+            validation._validate_model_alias_name(alias)
+            validation._validate_model_alias_name_reserved(alias)
+    except MlflowException as error:
+        raise InputError(error.message) from None
 
 
 def _ensure_registered_model(client: MlflowClient, name: str, undo: ExitStack) -> None:

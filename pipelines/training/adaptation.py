@@ -117,14 +117,19 @@ class Rows(msgspec.Struct, frozen=True):
         their logits, less the mean of those of a text, divided by it.
     labels : array, shape (n,)
         Numbers of classes; of two, False and True will do.
+    possible : bool array, shape (n, n_classes), or None
+        Of more than two classes, those that a row could have had; None: all. A row says nothing
+        about the others.
     """
 
     features: csr_matrix
     start: NDArray[np.float64]
     labels: NDArray[np.generic]
+    possible: NDArray[np.bool_] | None = None
 
     def __getitem__(self, rows: NDArray[np.intp]) -> Rows:
-        return Rows(self.features[rows], self.start[rows], self.labels[rows])
+        possible = _of_rows(self.possible, rows)
+        return Rows(self.features[rows], self.start[rows], self.labels[rows], possible)
 
     @property
     def n_classes(self) -> int:
@@ -144,7 +149,7 @@ class Rows(msgspec.Struct, frozen=True):
         column_of = np.cumsum(column_of, dtype=np.int32) - 1
         parts = (self.features.data, column_of[self.features.indices], self.features.indptr)
         features = csr_matrix(parts, shape=(self.labels.size, width))
-        return Rows(features, self.start, self.labels)
+        return Rows(features, self.start, self.labels, self.possible)
 
     def start_probabilities(self) -> NDArray[np.float64]:
         """Probabilities, as in `pipelines.labels`, by the start alone."""
@@ -203,6 +208,7 @@ def adapt(rows: Rows, seed: int, plans: Sequence[Plan] = PLANS) -> Adaptation:
     n = rows.labels.size
     chosen = _sample(rows, seed)
     labels = rows.labels[chosen]
+    possible = _of_rows(rows.possible, chosen)
     folds = list(_folds(labels, rows.n_classes, seed))
     distinct = list(dict.fromkeys(plans))
     if n > _MOST_ROWS_TO_CHOOSE_ON:
@@ -210,11 +216,13 @@ def adapt(rows: Rows, seed: int, plans: Sequence[Plan] = PLANS) -> Adaptation:
         margins = {p: m[chosen] for p, m in _held_out(rows, distinct, splits, seed).items()}
     else:
         margins = _held_out(rows[chosen].compact(), distinct, folds, seed)
-    losses = {plan: _held_out_losses(found, labels, folds) for plan, found in margins.items()}
+    losses = {
+        plan: _held_out_losses(found, labels, folds, possible) for plan, found in margins.items()
+    }
     first = usual(n)
     best = _clearly_best(first if first in losses else plans[0], losses)
     difference, bias = _fit(rows, best, seed)
-    final_slope, final_offset = calibrate(margins[best], labels)
+    final_slope, final_offset = calibrate(margins[best], labels, possible)
     by_kind: dict[Kind, float] = {}
     for plan in plans:
         loss = float(losses[plan].mean())
@@ -223,31 +231,39 @@ def adapt(rows: Rows, seed: int, plans: Sequence[Plan] = PLANS) -> Adaptation:
 
 
 def calibrate(
-    margins: NDArray[np.float64], labels: NDArray[np.generic]
+    margins: NDArray[np.float64],
+    labels: NDArray[np.generic],
+    possible: NDArray[np.bool_] | None = None,
 ) -> tuple[float, float | NDArray[np.float64]]:
     """Slope and offset from held-out margins to logits, with a prior.
 
     Of two classes by a sigmoid (Platt 1999), of more by temperature scaling with an offset for each
-    class (Guo et al. 2017, "On Calibration of Modern Neural Networks").
+    class (Guo et al. 2017, "On Calibration of Modern Neural Networks"), each row among its
+    `possible` ones.
 
     A few rows make a calibration surer than it should be. So the logarithm of the slope and the
     offsets have a prior around the start's own calibration (`LOG_ODDS`, 0), which counts as much as
     `_PRIOR_ROWS` rows.
     """
-    return _sigmoid(margins, labels == 1) if margins.ndim == 1 else _softmax(margins, labels)
+    if margins.ndim == 1:
+        return _sigmoid(margins, labels == 1)
+    return _softmax(margins, labels, possible)
 
 
 def _softmax(
-    margins: NDArray[np.float64], labels: NDArray[np.generic]
+    margins: NDArray[np.float64],
+    labels: NDArray[np.generic],
+    possible: NDArray[np.bool_] | None,
 ) -> tuple[float, NDArray[np.float64]]:
     usual = np.log(LOG_ODDS)
     prior = _PRIOR_ROWS / 4
     own = np.arange(margins.shape[1]) == labels[:, np.newaxis]
+    allowed = _allowed(possible)
 
     def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         log_slope, offset = parameters[0], parameters[1:]
         scaled = np.exp(log_slope) * margins
-        logarithms = log_softmax(scaled + offset, axis=1)
+        logarithms = log_softmax(scaled + offset + allowed, axis=1)
         error = np.exp(logarithms) - own
         value = -logarithms[own].sum() + prior / 2 * ((log_slope - usual) ** 2 + offset @ offset)
         slope = (error * scaled).sum() + prior * (log_slope - usual)
@@ -257,6 +273,17 @@ def _softmax(
     first = np.array([usual, *np.zeros(margins.shape[1])])
     found = minimize(loss, first, jac=True, method="L-BFGS-B", bounds=bounds).x
     return float(np.exp(found[0])), found[1:]
+
+
+def _of_rows(
+    possible: NDArray[np.bool_] | None, rows: NDArray[np.intp]
+) -> NDArray[np.bool_] | None:
+    return None if possible is None else possible[rows]
+
+
+def _allowed(possible: NDArray[np.bool_] | None) -> NDArray[np.float64] | float:
+    """What is added to logits so that impossible classes have the probability 0."""
+    return 0.0 if possible is None else np.where(possible, 0.0, -np.inf)
 
 
 def _sigmoid(margins: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[float, float]:
@@ -362,16 +389,18 @@ def _held_out_losses(
     margins: NDArray[np.float64],
     labels: NDArray[np.generic],
     folds: Sequence[Fold],
+    possible: NDArray[np.bool_] | None,
 ) -> NDArray[np.float64]:
     """Log loss of each row, calibrated on the other folds."""
     losses = np.empty(labels.size)
     for seen, held_out in folds:
-        slope, offset = calibrate(margins[seen], labels[seen])
+        slope, offset = calibrate(margins[seen], labels[seen], _of_rows(possible, seen))
         z, own = slope * margins[held_out] + offset, labels[held_out]
         if z.ndim == 1:
             losses[held_out] = np.logaddexp(0, np.where(own == 1, -z, z))
         else:
-            losses[held_out] = -log_softmax(z, axis=1)[np.arange(own.size), own]
+            logarithms = log_softmax(z + _allowed(_of_rows(possible, held_out)), axis=1)
+            losses[held_out] = -logarithms[np.arange(own.size), own]
     return losses
 
 
@@ -407,12 +436,19 @@ def _fit(
 
 
 def _sides(rows: Rows) -> list[Rows]:
-    """Rows with a single margin, and whether they are positive: one for each margin of `rows`."""
+    """Rows with a single margin, and whether they are positive: one for each margin of `rows`.
+
+    Each has the rows that say something about its class.
+    """
     if rows.start.ndim == 1:
         return [Rows(rows.features, rows.start, rows.labels == 1)]
-    return [
-        Rows(rows.features, start, rows.labels == label) for label, start in enumerate(rows.start.T)
-    ]
+    sides = []
+    for label in range(rows.n_classes):
+        told = rows
+        if rows.possible is not None and not rows.possible[:, label].all():
+            told = rows[np.flatnonzero(rows.possible[:, label])]
+        sides.append(Rows(told.features, told.start[:, label], told.labels == label))
+    return sides
 
 
 def _fit_side(

@@ -83,13 +83,13 @@ def _started(
 ) -> BaseEstimator:
     """Fit what starts from another model, which calibrates itself."""
     start = classifier.start
-    if data.classes != start.classes or data.possible is not None:
+    if data.classes != start.classes:
         raise TrainingError(
             f"The classes are {', '.join(data.classes.names)}, and {start.name} has "
-            f"{', '.join(start.classes.names)}. Both, and every data set, must have the same; "
-            "leave --from out"
+            f"{', '.join(start.classes.names)}. Both must be the same; leave --from out"
         )
-    _fit(classifier, data.counts, data.labels, subject, {})
+    told = possible_classes(classifier, data.possible)
+    _fit(classifier, data.counts, data.labels, subject, told)
     return classifier.classifier_ if calibrated else classifier
 
 

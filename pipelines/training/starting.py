@@ -99,9 +99,15 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
         return csr_matrix((values, counts.indices, counts.indptr), shape=counts.shape)
 
     def rows(
-        self, counts: csr_matrix, labels: NDArray[np.generic]
+        self,
+        counts: csr_matrix,
+        labels: NDArray[np.generic],
+        possible: NDArray[np.bool_] | None = None,
     ) -> tuple[Rows, NDArray[np.intp]]:
-        """Labelled rows to learn from, and the bucket of each of their columns."""
+        """Labelled rows to learn from, and the bucket of each of their columns.
+
+        Of two classes, `possible` is not looked at, as in training from scratch.
+        """
         features = self.features(counts)
         # The logits of the start; a slope below 0 is that of a model worse than chance.
         logits = self.slope * (features @ self.weights + self.bias) + self.offset
@@ -111,7 +117,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
         column_of[buckets] = np.arange(buckets.size)
         compact = (features.data, column_of[features.indices], features.indptr)
         features = csr_matrix(compact, shape=(labels.size, buckets.size))
-        return Rows(features, logits.astype(np.float64) / LOG_ODDS, labels), buckets
+        told = None if self.classes.two else possible
+        return Rows(features, logits.astype(np.float64) / LOG_ODDS, labels, told), buckets
 
     def extended(
         self, found: Adaptation, buckets: NDArray[np.intp]
@@ -160,8 +167,11 @@ class StartingSVM(ClassifierMixin, BaseEstimator):
         self.ratios = ratios
         self.random_state = random_state
 
-    def fit(self, X: csr_matrix, y: ArrayLike) -> Self:
-        """Fit on counts `X`, shape (n, 2 ** bits), with labels `y`, shape (n,)."""
+    def fit(self, X: csr_matrix, y: ArrayLike, possible: NDArray[np.bool_] | None = None) -> Self:
+        """Fit on counts `X`, shape (n, 2 ** bits), with labels `y`, shape (n,).
+
+        `possible`, shape (n, n_classes), says which classes a row could have had; None: all.
+        """
         self.classes_, labels = np.unique(np.asarray(y), return_inverse=True)
         n_classes = len(self.start.classes.names)
         if self.classes_.size > n_classes:
@@ -172,7 +182,7 @@ class StartingSVM(ClassifierMixin, BaseEstimator):
                 "settings, and what starts from another model needs all of them in memory. Raise "
                 "it, or leave --from out"
             )
-        rows, buckets = self.start.rows(X, labels)
+        rows, buckets = self.start.rows(X, labels, possible)
         found = adapt(rows, self.random_state, self._plans())
         weights, bias = self.start.extended(found, buckets)
         self.plan_ = found.plan
@@ -262,5 +272,5 @@ def _suggest(trial: BaseTrial) -> dict[str, Value]:
 
 def _choose(start: Start, parameters: Parameters, seed: int, data: Labelled) -> dict[str, Value]:
     """The parameters, those chosen by cross-validation on `data` that are None."""
-    fitted = _build(start, parameters, seed).fit(data.counts, data.labels)
+    fitted = _build(start, parameters, seed).fit(data.counts, data.labels, data.possible)
     return msgspec.structs.asdict(fitted.plan_)

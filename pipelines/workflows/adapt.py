@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from pipelines.errors import DataError, InputError
+from pipelines.errors import DataError, InputError, TrainingError
 from pipelines.inference.adapting import LabelledTexts
 from pipelines.inference.compiling import as_pipeline
 from pipelines.inference.evidence import Judgement
@@ -33,7 +33,7 @@ from pipelines.training.text_profile import TextProfile
 from pipelines.workflows.fetch import fetch_model
 from pipelines.workflows.learnt_model import Figures, figures_of, log_learnt
 from pipelines.workflows.open_start import open_linear
-from pipelines.workflows.register import register
+from pipelines.workflows.register import check_new_name, register
 
 if TYPE_CHECKING:
     from pipelines.config.settings import Settings
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 SEED: Final = 42
 FOLDS: Final = 5
+LEAST: Final = 15
+LEAST_OF_A_CLASS: Final = 4
+"""So few texts leave enough to learn from when some are held out."""
 LARGE: Final = 5_000
 """Texts from which on one fifth is held out once instead of all in turn."""
 CURVE: Final = (20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
@@ -109,7 +112,7 @@ def adapt_to_file(
     ----------
     settings : Settings
     labelled : LabelledTable
-        20 rows or more; it is held in memory.
+        `LEAST` texts or more; it is held in memory.
     start : str
         The linear model to start from, by any name that `open_model` knows.
     name : str, optional
@@ -131,7 +134,7 @@ def adapt_to_file(
     DataError, TrainingError
         If the file cannot be read, or has too few texts of a class.
     InputError
-        If the start is not linear.
+        If the start is not linear, or the name or alias is not allowed.
     """
     started = time.monotonic()
     if name is None and (alias or activate):
@@ -139,6 +142,9 @@ def adapt_to_file(
     on_stage("reading texts")
     found = _read(labelled)
     start_id, scorer = open_linear(settings, start)
+    _check_enough(found, scorer.classes, Path(labelled.table.name).name)
+    if name is not None:
+        check_new_name(name, alias)
     on_stage("learning")
     data = LabelledTexts(scorer, found.texts, found.labels)
     model = data.adapt(SEED)
@@ -207,6 +213,17 @@ def _read(labelled: LabelledTable) -> _Texts:
     if not kept.height:
         raise DataError(f"{labelled.table.name} has no text with one label.")
     return _Texts(kept["text"], kept["label"].to_numpy(), messages)
+
+
+def _check_enough(found: _Texts, classes: Classes, name: str) -> None:
+    sizes = np.bincount(found.labels, minlength=len(classes.names))
+    rarest = int(sizes.argmin())
+    if found.labels.size < LEAST or sizes[rarest] < LEAST_OF_A_CLASS:
+        raise TrainingError(
+            f"{name} has {found.labels.size:,} different texts, {sizes[rarest]:,} of them "
+            f"{classes.names[rarest]}. That is too few to learn from and to hold some out: give "
+            f"{LEAST} or more, {LEAST_OF_A_CLASS} of each class."
+        )
 
 
 def _compare(rows: Rows, classes: Classes) -> tuple[dict[Kind, Figures], str]:

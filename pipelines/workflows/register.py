@@ -19,10 +19,10 @@ from pipelines.base_model.opening import (
     open_base,
 )
 from pipelines.cache.entries import ENTRY, MODEL, CachedModel
-from pipelines.errors import ModelNotFoundError
+from pipelines.errors import InputError, ModelNotFoundError
 from pipelines.files import temporary_folder
 from pipelines.labels import CLASSES_TAG
-from pipelines.registry.client import Registry
+from pipelines.registry.client import Registry, check_names
 from pipelines.registry.logged_models import LATEST, LoggedModel, TrackingStore
 from pipelines.registry.versions import DATA_TAG
 from pipelines.text.languages import LANGUAGE_TAG
@@ -68,6 +68,7 @@ def register(
     ------
     ModelNotFoundError, CorruptModelError, UnsafeModelError, RegistryError, InputError
     """
+    check_new_name(name, alias)
     if model in FOLDERS:
         model = log_base(settings, model)
     found = resolve(settings, model, credentials=credentials)
@@ -92,6 +93,23 @@ def register(
     metrics = read_metrics(folder / METRICS_FILE)
     tags = {LANGUAGE_TAG: language_of(pipeline), **classes_of(pipeline).tags}
     return registry.register(copied, folder, name, alias, metrics, tags)
+
+
+def check_new_name(name: str, alias: str | None = None) -> None:
+    """Refuse a name for a registered model, or an alias, before anything is made for it.
+
+    Raises
+    ------
+    InputError
+        If the registry does not allow it, or commands understand something else by the name.
+    """
+    if name in FOLDERS or name == LATEST:
+        raise InputError(
+            f"{name} names something else everywhere a model is named: "
+            f"{'the newest logged model' if name == LATEST else 'it comes with OpinionLens'}. "
+            "Choose another name."
+        )
+    check_names(name, alias)
 
 
 def _datasets(model: LoggedModel) -> str:

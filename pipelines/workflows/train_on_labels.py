@@ -21,7 +21,7 @@ from pipelines.training.text_profile import MOST_TEXTS
 from pipelines.workflows.fetch import fetch_model
 from pipelines.workflows.label import Labelling
 from pipelines.workflows.learnt_model import Figures, figures_of, log_learnt
-from pipelines.workflows.register import register
+from pipelines.workflows.register import check_new_name, register
 
 if TYPE_CHECKING:
     from pipelines.config.settings import Settings
@@ -79,13 +79,15 @@ def train_on_labels(
     Raises
     ------
     InputError
-        If there is no such project.
+        If there is no such project, or the name or alias is not allowed.
     TrainingError
         If there are too few labels.
     """
     started = time.monotonic()
     if name is None and (alias or activate):
         raise InputError("Give the model a name: --model NAME")
+    if name is not None:
+        check_new_name(name, alias)
     on_stage("reading labels")
     labelling = Labelling(settings)
     learning = labelling.open(project)

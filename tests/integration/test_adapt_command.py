@@ -78,7 +78,7 @@ def test_learns_three_classes_from_base3(folder: Path, olens: Olens) -> None:
     ]
     refused = olens("adapt", write(folder, labelled()), "--from", "base3")
     assert refused.code == 1
-    assert "of the rarest class" in refused.message
+    assert "0 of them NEUTRAL" in refused.message
 
 
 def test_shows_what_more_texts_would_bring(folder: Path, olens: Olens) -> None:
@@ -113,10 +113,22 @@ def test_leaves_out_texts_with_both_labels(folder: Path, olens: Olens) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "said"), [("base", "base names something else"), ("a/b", "Names cannot contain '/'")]
+)
+def test_a_name_that_cannot_be_is_refused_before_anything_is_learnt(
+    folder: Path, olens: Olens, name: str, said: str
+) -> None:
+    done = olens("adapt", write(folder, labelled()), "--name", name)
+    assert done.code == 1
+    assert said in done.message
+    assert not (folder / "mlruns" / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (labelled()[:4], "too few to learn from"),
-        ([(text, "positive") for text, _ in labelled()], "too few to learn from"),
+        (labelled()[:12], "has 12 different texts"),
+        ([(text, "positive") for text, _ in labelled()], "0 of them NEGATIVE. That is too few"),
         ([("Same text", "positive"), ("Same text", "negative")], "no text with one label"),
         ([], "No row has a label"),
     ],

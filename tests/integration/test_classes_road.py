@@ -67,8 +67,8 @@ def test_topics_go_the_whole_road(
     done = olens("train", "--dataset", "topics", "--log-model", "--json")
     assert done.code == 0, done.err
     trained = json.loads(done.out)
-    assert trained["test"]["test"]["accuracy"] > 0.9
-    assert list(trained["test"]["test"]["classes"]) == list(TOPICS.names)
+    assert trained["validation"]["accuracy"] > 0.9
+    assert list(trained["trained"]["test"]["test"]["classes"]) == list(TOPICS.names)
 
     assert olens("register", "latest", "topics", "--alias", "champion").code == 0
     assert olens("fetch", "topics", "--activate").code == 0
@@ -116,6 +116,12 @@ def test_data_sets_of_different_classes_are_trained_on_together(olens: Olens) ->
     assert found.code == 0, found.err
     assert "Left out" in found.err
     assert json.loads(found.out)["metrics"]["polar"]["accuracy"] > 0.8
+
+    done = olens("train", "--from", "base3", *data, "--json")
+    assert done.code == 0, done.err
+    trained = json.loads(done.out)
+    assert trained["learnt"] in ("adapted", "scratch")
+    assert trained["validation"]["accuracy"] > 0.8
 
 
 def test_metrics_that_need_an_order_say_so(olens: Olens, root: Path) -> None:

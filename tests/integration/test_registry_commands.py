@@ -200,6 +200,7 @@ def test_a_model_that_is_not_logged_is_registered_byte_for_byte(
     [
         (["register", "m-00000000000000000000000000000000", "x"], 1, "no logged model m-0"),
         (["register", "what", "x"], 1, "There is no model what"),
+        (["register", "latest", "base"], 1, "base names something else"),
         (["register", "latest", "a/b"], 1, "Names cannot contain '/'"),
         (["register", "latest", "x", "--alias", "latest"], 1, "reserved"),
         (["fetch", "nobody"], 1, "no model 'nobody'. There are: "),

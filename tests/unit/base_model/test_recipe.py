@@ -22,6 +22,7 @@ from pipelines.base_model.recipe import (
     fit_sigmoid,
     fit_table,
     lexicon_rows,
+    negated_words,
     sentence_rows,
     sentences_of,
     text_rows,
@@ -32,6 +33,7 @@ from pipelines.text.vectorizer import HashedNgramVectorizer
 from tests.support import require
 
 RECIPE = Recipe(vectorizer=Vectorizer(ngram_max=2, bits=14), min_df=1, smoothing=1.0)
+NINE = np.zeros(9, dtype=bool), np.ones(9)
 VALUES = {"great": 3.0, "good": 1.0, "awful": -4.0}
 
 
@@ -148,6 +150,24 @@ class TestFitting:
         weights, _ = self.fit(self.rows(), once, recipe=recipe)
         (only,) = count(["heard"]).indices
         assert weights[only] == 0
+
+    def test_negation_takes_back_what_a_word_says_where_few_rows_negate_it(self) -> None:
+        negations = ["not great", "not awful at all"]
+        features = Features.of([self.rows(), Rows(count(["so not great"] * 9), *NINE)], RECIPE)
+        words = negated_words(["great", "awful", "two words"], RECIPE)
+        assert words.shape == (2, 2)
+
+        def margins(negated: float) -> NDArray[np.float32]:
+            recipe = msgspec.structs.replace(RECIPE, negated=negated)
+            rows = features.rows([0, 1])
+            return count(negations) @ fit_table(features, rows, recipe, 3, words)[0]
+
+        plain, _ = fit_table(features, features.rows([0, 1]), RECIPE, 3)
+        great, awful = plain[words[:, 0]]
+        learnt = count(negations) @ plain
+        # Nine rows say what "not great" means, none what "not awful" does.
+        assert_allclose(margins(9.0) - learnt, [-great / 2, -awful], rtol=1e-5)
+        assert_allclose(margins(1e-6)[0], learnt[0], rtol=1e-5)
 
     def test_only_the_largest_weights_are_kept(self) -> None:
         every, _ = self.fit(self.rows())

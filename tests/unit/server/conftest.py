@@ -13,7 +13,7 @@ from litestar.testing import TestClient
 from numpy.typing import NDArray
 
 from opinionlens_server.app import create_app
-from pipelines.base_model.opening import BASE, FOLDERS
+from pipelines.base_model.opening import FOLDERS
 from pipelines.cache.entries import CachedModel
 from pipelines.cache.model_cache import ModelCache
 from pipelines.config.params import Language
@@ -70,7 +70,7 @@ def load_counting_scorer(entry: Path) -> CountingScorer:
     """A scorer whose bias is a tenth of the model's version; models called "broken" are broken."""
     if entry.name.startswith("broken"):
         raise CorruptModelError(f"{entry.name} is damaged")
-    if entry == FOLDERS[BASE]:
+    if entry in FOLDERS.values():
         return CountingScorer(bias=0)
     return CountingScorer(bias=int(entry.name.rpartition("-v")[2]) / 10)
 

@@ -146,6 +146,24 @@ class TestThreeClasses:
         assert slope == pytest.approx(0.7, abs=0.06)
         np.testing.assert_allclose(offset, offsets, atol=0.1)
 
+    def test_rows_that_could_not_have_a_class_are_no_evidence_against_it(self) -> None:
+        """Half of the rows are of a data set without the class 1: those of it have another."""
+        rows, unseen = made_classes(2_000, 1.0, 2.0), made_classes(2_000, 1.0, 2.0, seed=1)
+        extreme = np.arange(2_000) % 2 == 0
+        forced = np.where(
+            extreme & (rows.labels == 1), 2 * (np.arange(2_000) // 2 % 2), rows.labels
+        )
+        possible = np.ones((2_000, 3), dtype=bool)
+        possible[extreme, 1] = False
+
+        def probability(given: NDArray[np.bool_] | None) -> float:
+            found = adapt(Rows(rows.features, rows.start, forced, given), seed=0)
+            return float(found.probabilities(unseen)[:, 1].mean())
+
+        share = (unseen.labels == 1).mean()
+        assert probability(possible) == pytest.approx(share, abs=0.03)
+        assert probability(None) < share - 0.1
+
     def test_refuses_too_few_rows_of_a_class(self) -> None:
         rows = made_classes(60, 1.0, 1.0)
         with pytest.raises(TrainingError, match="2 of them of the rarest class"):

@@ -177,6 +177,12 @@ def test_the_model_before_is_one_click_away(signed_in: Client, cache: ModelCache
     assert back() == ["reviews-v2"]
     signed_in.post("/admin/models/reviews-v2/activate")
     assert back() == ["base"]
+    for name, before in (("base", "reviews-v2"), ("base3", "base"), ("base", "base3")):
+        signed_in.post(f"/admin/models/{name}/activate")
+        assert back() == [before]
+    signed_in.post("/admin/models/base3/activate")
+    signed_in.post("/admin/models/reviews-v2/activate")
+    assert back() == ["base3"]
 
     signed_in.post("/admin/models/reviews-v1/activate")
     cache.remove("reviews-v2")
