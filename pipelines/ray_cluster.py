@@ -7,9 +7,12 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Literal
 
 from pipelines.errors import ClusterError, MissingExtraError, OpinionLensError
+
+EngineName = Literal["local", "ray"]
+"""What does the work: this process, or a Ray cluster."""
 
 _PATIENCE: Final = 10.0
 """Seconds in which a cluster must take a connection."""

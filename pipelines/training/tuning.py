@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import optuna
@@ -21,6 +21,7 @@ from pipelines.config.params import Params
 from pipelines.config.settings import Settings
 from pipelines.errors import RegistryError, TrainingError
 from pipelines.labels import Classes
+from pipelines.ray_cluster import EngineName
 from pipelines.registry.databases import (
     database_file,
     engine_uri,
@@ -96,7 +97,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     metric: str
     study: str | None = None
     resume: bool = False
-    engine: Literal["local", "ray"] = "local"
+    engine: EngineName = "local"
     address: str | None = None
 
 
