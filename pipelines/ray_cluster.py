@@ -18,6 +18,17 @@ _PATIENCE: Final = 10.0
 """Seconds in which a cluster must take a connection."""
 
 
+_HINT: Final = (
+    ". If it asks for a token, set RAY_AUTH_MODE=token; from a machine of the cluster, "
+    "HOST:6379 does without"
+)
+
+
+def is_client(address: str | None) -> bool:
+    """Whether one connects from outside, through Ray's client server."""
+    return (address or os.environ.get("RAY_ADDRESS", "")).startswith("ray://")
+
+
 @contextmanager
 def ray_cluster(address: str | None) -> Iterator[int]:
     """Connect to a cluster during the block; gives the number of its CPUs.
@@ -47,7 +58,8 @@ def ray_cluster(address: str | None) -> Iterator[int]:
         ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
     except Exception as error:  # of many kinds, by what is wrong with the address
         where = f"Ray cluster {address}" if address else "Ray"
-        raise ClusterError(f"{where} cannot be reached or started: {_said(error)}") from None
+        hint = _HINT if is_client(address) and "timeout" in _said(error) else ""
+        raise ClusterError(f"{where} cannot be reached or started: {_said(error)}{hint}") from None
     try:
         with ray_errors():
             yield int(ray.cluster_resources().get("CPU", 1))

@@ -247,9 +247,10 @@ class _Objective:
                 pruned = False
                 found = self._score(trial, parameters, first=False)
                 run.log_metrics({f"val.{key}": value for key, value in found.items()})
+                value = self._value(found)
         if pruned:
             raise optuna.TrialPruned
-        return self._value(found)
+        return value
 
     def _value(self, found: dict[str, float]) -> float:
         if self._metric not in found:
@@ -449,11 +450,12 @@ def _wait_for_lost(study: Study, on_stage: OnStage) -> None:
 
 
 def _end_lost_runs(study: Study, tracker: Tracker) -> None:
-    """Mark the MLflow runs of trials that were lost with their machine as killed."""
+    """Mark the MLflow runs of machines that were lost as killed: of their trials, and their own."""
     for trial in _in_state(study, TrialState.FAIL):
-        if run_id := trial.user_attrs.get(_RUN_ATTRIBUTE):
+        process = trial.user_attrs.get(_PROCESS_ATTRIBUTE)
+        if process and process != this_process():
             with suppress(RegistryError):  # it has been deleted
-                tracker.end_if_running(run_id)
+                tracker.end_lost(process, trial.user_attrs.get(_RUN_ATTRIBUTE))
 
 
 def _best(study: Study, interrupted: bool, job: Job) -> FrozenTrial:

@@ -27,7 +27,7 @@ from pipelines.training.spreading import Ref, SpreadRows, spread
 from pipelines.training.subjects import get_subject
 from tests.classes import SENTIMENTS
 from tests.classes import labelled as of_three_classes
-from tests.unit.training.corpus import labelled
+from tests.unit.training.corpus import labelled, word_counts
 
 SPACE = Vectorizer(ngram_max=2, bits=14)
 EXACT: dict[str, Any] = {"tol": 1e-3, "max_iter": 500, "random_state": 0}
@@ -174,20 +174,6 @@ def test_many_texts_are_judged_as_well(subject: str, count: int) -> None:
     assert accuracies[1] >= accuracies[0] - 0.001
     assert objective(found) <= 1.02 * objective(whole)
     assert found[-1].n_iter_ < 12 * count
-
-
-def word_counts(n: int, seed: int) -> Labelled:
-    """Texts of common words, and of rare ones that stand more often in one class."""
-    random = np.random.default_rng(seed)
-    labels = random.integers(2, size=n).astype(np.int8)
-    common = np.minimum(random.zipf(1.3, (n, 40)), 50_000)
-    typical = (random.random((n, 12)) < 0.8) == labels[:, None]
-    rare = 50_000 + 2 * random.integers(4_000, size=(n, 12)) + typical
-    words = np.concatenate([common, rare], axis=1)
-    offsets = np.arange(0, words.size + 1, words.shape[1])
-    counts = sp.csr_matrix((np.ones(words.size, np.float32), words.ravel(), offsets), (n, 60_000))
-    counts.sum_duplicates()
-    return Labelled(counts, labels)
 
 
 @pytest.mark.parametrize("scheme", ["nb", "tfidf", "binary", "count"])
