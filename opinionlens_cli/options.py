@@ -102,8 +102,8 @@ EngineOption = Annotated[
 AddressOption = Annotated[
     str | None,
     typer.Option(
-        help="Ray cluster: auto, HOST:PORT or ray://HOST:10001. Default: RAY_ADDRESS, else one of "
-        "this machine alone."
+        help="Ray cluster: auto, HOST:PORT or, not for predict, ray://HOST:10001. Default: "
+        "RAY_ADDRESS, else one of this machine alone."
     ),
 ]
 UsernameOption = Annotated[

@@ -7,12 +7,26 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Literal
 
 from pipelines.errors import ClusterError, MissingExtraError, OpinionLensError
 
+EngineName = Literal["local", "ray"]
+"""What does the work: this process, or a Ray cluster."""
+
 _PATIENCE: Final = 10.0
 """Seconds in which a cluster must take a connection."""
+
+
+_HINT: Final = (
+    ". If it asks for a token, set RAY_AUTH_MODE=token; from a machine of the cluster, "
+    "HOST:6379 does without"
+)
+
+
+def is_client(address: str | None) -> bool:
+    """Whether one connects from outside, through Ray's client server."""
+    return (address or os.environ.get("RAY_ADDRESS", "")).startswith("ray://")
 
 
 @contextmanager
@@ -44,7 +58,8 @@ def ray_cluster(address: str | None) -> Iterator[int]:
         ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
     except Exception as error:  # of many kinds, by what is wrong with the address
         where = f"Ray cluster {address}" if address else "Ray"
-        raise ClusterError(f"{where} cannot be reached or started: {_said(error)}") from None
+        hint = _HINT if is_client(address) and "timeout" in _said(error) else ""
+        raise ClusterError(f"{where} cannot be reached or started: {_said(error)}{hint}") from None
     try:
         with ray_errors():
             yield int(ray.cluster_resources().get("CPU", 1))

@@ -19,9 +19,13 @@ from opinionlens_cli.console import (
 )
 from opinionlens_cli.options import (
     NEW_NAME,
+    AddressOption,
     DatasetOption,
+    Engine,
+    EngineOption,
     StartOption,
     SubjectOption,
+    check_address,
     parse_parameters,
 )
 
@@ -41,6 +45,8 @@ def train_cli(
             help="Also fit on train and validation texts, test, and log that model.",
         ),
     ] = False,
+    engine: EngineOption = Engine.local,
+    address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train one model and track it in MLflow.
@@ -50,6 +56,7 @@ def train_cli(
 
     Example: olens train --subject logistic_regression -p C=0.5 --log-model
     """
+    check_address(engine, address)
     given = parse_parameters(parameters or [])
 
     from pipelines.config.params import load_params
@@ -81,6 +88,8 @@ def train_cli(
             on_stage,
             open_start(settings, start),
             profile_pipeline,
+            engine.value,
+            address,
         )
     if as_json:
         print_json(result)

@@ -28,7 +28,7 @@ from pipelines.config.params import Vectorizer
 from pipelines.text.sentences import split_sentences
 from pipelines.text.vectorizer import HashedNgramVectorizer, TermWeighting, log_count_ratio
 from pipelines.training import calibration
-from pipelines.training.linear import dual_coordinate_descent
+from pipelines.training.dual_descent import dual_coordinate_descent
 
 if TYPE_CHECKING:
     import polars as pl

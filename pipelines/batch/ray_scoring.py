@@ -27,7 +27,7 @@ from pipelines.batch.stores import is_url
 from pipelines.batch.targets import Target
 from pipelines.batch.verdicts import WORDS, added_columns, judge_column
 from pipelines.errors import ClusterError, DataError
-from pipelines.ray_cluster import ray_cluster
+from pipelines.ray_cluster import is_client, ray_cluster
 from pipelines.tables.findings import LeftOut
 from pipelines.tables.reading import open_table
 from pipelines.tables.results import ResultWriter
@@ -119,6 +119,11 @@ class RayScoringRun(ScoringRun):
                 f"{in_one_line(job.output, 200)}: --engine ray writes a folder of parts. Let the "
                 "name end in a slash; --format says what they are."
             )
+        if is_client(address):
+            raise ClusterError(
+                f"{address or 'RAY_ADDRESS'}: Ray Data does not work through ray://. Give the "
+                "command on a machine of the cluster, with --address HOST:6379 or auto."
+            )
         everywhere = msgspec.structs.replace(
             job,
             data=_everywhere(job.data),
@@ -176,6 +181,7 @@ class RayScoringRun(ScoringRun):
 
     def _judged_parts(self, cpus: int) -> Iterator[Part]:
         import ray
+        import ray.data  # sets the level of its log
 
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         context = ray.data.DataContext.get_current()

@@ -142,11 +142,21 @@ class Tracker:
         with self._ending(run_id) as run:
             yield run
 
-    def end_if_running(self, run_id: str) -> None:
-        """Mark a run as killed unless it has ended."""
+    def end_lost(self, process: str, run_id: str | None) -> None:
+        """Mark all that a process left running as killed, if it did not end its run `run_id`.
+
+        None: it was lost before it had begun that run. A run that failed or was killed says that
+        its process was there to say so.
+        """
         with self._server.answering():
-            if self._client.get_run(run_id).info.status == "RUNNING":
-                self._client.set_terminated(run_id, "KILLED")
+            if run_id and self._client.get_run(run_id).info.status in ("FAILED", "KILLED"):
+                return
+            left = self._client.search_runs(
+                [self._experiment_id],
+                f"attributes.status = 'RUNNING' AND tags.`{PROCESS_TAG}` = '{process}'",
+            )
+        for run in left:
+            self._terminate(run.info.run_id, "KILLED")
 
     def unfinished(self, run_id: str) -> bool:
         """Whether there is such a run, which nobody writes, and without parameters.

@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Concatenate, NamedTuple, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from pipelines.files import explained, remove_abandoned
+
+T = TypeVar("T")
 
 
 class Block(NamedTuple):
@@ -56,36 +58,49 @@ class RowBlocks:
         for block in self.blocks:
             yield block.read()
 
-    def __getitem__(self, rows: slice | Sequence[int] | NDArray[np.generic]) -> Self:
+    def __getitem__(self, rows: slice | Sequence[int] | NDArray[np.generic]) -> RowBlocks:
         """The rows of a slice or mask, or of ascending numbers, which may occur repeatedly."""
-        numbers = np.arange(self.shape[0])[rows]
         chosen = []
-        for block, place in zip(self.blocks, self.slices(), strict=True):
-            begin, end = np.searchsorted(numbers, [place.start, place.stop])
-            part = numbers[begin:end] - place.start
+        for block, part in zip(self.blocks, self.divided(rows), strict=True):
             if np.array_equal(part, np.arange(block.n_rows)):
                 chosen.append(block)
             elif part.size:
                 chosen.append(Block(part.size, partial(_rows_of, block, part)))
-        return type(self)(chosen, self.shape[1], self.folder)
+        return RowBlocks(chosen, self.shape[1], self.folder)
 
-    def chosen(self, numbers: Sequence[int]) -> Self:
+    def divided(
+        self, rows: slice | Sequence[int] | NDArray[np.generic]
+    ) -> Iterator[NDArray[np.intp]]:
+        """The numbers that rows, as for ``[]``, have within each block."""
+        numbers = np.arange(self.shape[0])[rows]
+        for place in self.slices():
+            begin, end = np.searchsorted(numbers, [place.start, place.stop])
+            yield numbers[begin:end] - place.start
+
+    def each(
+        self, work: Callable[Concatenate[sp.csr_matrix, ...], T], *arrays: NDArray[np.generic]
+    ) -> Iterator[T]:
+        """What `work` makes of each block and its rows of `arrays`, in the order of the blocks."""
+        for block, place in zip(self, self.slices(), strict=True):
+            yield work(block, *(array[place] for array in arrays))
+
+    def chosen(self, numbers: Sequence[int]) -> RowBlocks:
         """Some of the blocks, by their numbers."""
-        return type(self)([self.blocks[at] for at in numbers], self.shape[1], self.folder)
+        return RowBlocks([self.blocks[at] for at in numbers], self.shape[1], self.folder)
 
     def slices(self) -> list[slice]:
         """The rows of each block."""
         ends = np.cumsum([0, *(block.n_rows for block in self.blocks)]).tolist()
         return [slice(begin, end) for begin, end in pairwise(ends)]
 
-    def map(self, change: Callable[[sp.csr_matrix], sp.csr_matrix], n_columns: int) -> Self:
+    def map(self, change: Callable[[sp.csr_matrix], sp.csr_matrix], n_columns: int) -> RowBlocks:
         """What `change` makes of each block, whenever it is read."""
         changed = [Block(b.n_rows, partial(_changed, b, change)) for b in self.blocks]
-        return type(self)(changed, n_columns, self.folder)
+        return RowBlocks(changed, n_columns, self.folder)
 
-    def followed_by(self, other: Self) -> Self:
+    def followed_by(self, other: RowBlocks) -> RowBlocks:
         """These rows and those of `other`, which has the same columns."""
-        return type(self)([*self.blocks, *other.blocks], self.shape[1], self.folder)
+        return RowBlocks([*self.blocks, *other.blocks], self.shape[1], self.folder)
 
     def gathered(self) -> sp.csr_matrix:
         """All rows in memory."""
@@ -93,7 +108,7 @@ class RowBlocks:
         return blocks[0] if len(blocks) == 1 else sp.vstack(blocks, format="csr")
 
     @contextmanager
-    def spooled(self) -> Iterator[Self]:
+    def spooled(self) -> Iterator[RowBlocks]:
         """The same blocks, computed once and kept in files until the end of the ``with`` block.
 
         Raises
@@ -111,7 +126,7 @@ class RowBlocks:
                 path = Path(temporary) / str(number)
                 _write(path, rows)
                 kept.append(Block(rows.shape[0], partial(_read, path, rows.shape)))
-            yield type(self)(kept, self.shape[1], self.folder)
+            yield RowBlocks(kept, self.shape[1], self.folder)
 
 
 def _rows_of(block: Block, rows: NDArray[np.intp]) -> sp.csr_matrix:

@@ -282,12 +282,14 @@ class TermWeighting(TransformerMixin, BaseEstimator):
             if classes.size != 2:
                 raise ValueError(f"the nb scheme needs two classes, got {classes.size}")
             chosen.append(labels == 1)
-        places = X.slices() if isinstance(X, RowBlocks) else [slice(None)]
-        found = [np.zeros(X.shape[1], dtype=np.int32) for _ in chosen]
-        for place, block in zip(places, X if isinstance(X, RowBlocks) else [X], strict=True):
-            for frequency, rows in zip(found, chosen, strict=True):
-                _count_rows(block.indptr, block.indices, rows[place], frequency)
-        return found[0], found[-1]
+        if not isinstance(X, RowBlocks):
+            found = _row_counts(X, *chosen)
+            return found[0], found[-1]
+        total = [np.zeros(X.shape[1], dtype=np.int32) for _ in chosen]
+        for found in X.each(_row_counts, *chosen):
+            for frequency, more in zip(total, found, strict=True):
+                frequency += more
+        return total[0], total[-1]
 
     def __sklearn_tags__(self) -> object:
         tags = super().__sklearn_tags__()
@@ -367,6 +369,14 @@ def _weigh(
             weight = 1.0 if weigh_first else np.float64(weights[columns[entry]])
             values[entry] = np.float32(values[entry] * weight * length)
         ends[row + 1] = used
+
+
+def _row_counts(X: csr_matrix, *chosen: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
+    """In how many of the chosen rows each bucket stands, for each choice."""
+    found = [np.zeros(X.shape[1], dtype=np.int32) for _ in chosen]
+    for frequency, rows in zip(found, chosen, strict=True):
+        _count_rows(X.indptr, X.indices, rows, frequency)
+    return found
 
 
 @njit(cache=True, nogil=True)

@@ -29,7 +29,7 @@ from scipy.special import expit, log_softmax, softmax
 
 from pipelines.errors import TrainingError
 from pipelines.text.vectorizer import log_count_ratio
-from pipelines.training.linear import dual_coordinate_descent
+from pipelines.training.dual_descent import dual_coordinate_descent
 
 Kind = Literal["start", "scratch", "adapted"]
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]

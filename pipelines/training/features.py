@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -26,6 +27,7 @@ from pipelines.labels import BINARY, Classes
 from pipelines.text.row_blocks import Block, RowBlocks
 from pipelines.text.tokens import TOKENS_VERSION
 from pipelines.text.vectorizer import HashedNgramVectorizer
+from pipelines.training.spreading import Workers, spread
 from pipelines.training.stopping import Stop
 
 SPLITS: Final[tuple[SplitName, ...]] = ("train", "val", "test")
@@ -62,7 +64,7 @@ class Labelled(msgspec.Struct, frozen=True):
     Attributes
     ----------
     counts : csr_matrix of float32, shape (n, 2 ** bits)
-        `RowBlocks` if they do not fit into the memory of the settings.
+        `RowBlocks` if they do not fit into the memory of the settings, `SpreadRows` on a cluster.
     labels : int8 array, shape (n,)
         Numbers of `classes`.
     classes : Classes
@@ -119,29 +121,71 @@ def load_counts(
     split: SplitName,
     datasets: Sequence[str],
     vectorizer: Vectorizer,
+    workers: Workers | None = None,
 ) -> Labelled:
     """Counts and labels of one split of several data sets, one below the other.
 
     What `olens vectorize` left on disk is used where it fits; the rest is counted now. What does
     not fit into the memory of the settings is counted into files, and read from them in blocks.
+    With `workers`, each of them counts its own part, and keeps it.
     """
     names = list(datasets)
     # Says what is wrong with them as a whole.
     labels = load_split(settings, params, split, names, ["label"])["label"].to_numpy()
-    if _fits(settings, names, vectorizer):
-        parts = [_in_memory(settings, params, split, name, vectorizer) for name in names]
+    files = [_parquet(settings, name, split) for name in names]
+    heights = [_height(file) for file in files]
+    if workers is not None:
+        make = partial(_count_rows, vectorizer, list(zip(files, heights, strict=True)))
+        counts: sp.csr_matrix | RowBlocks = spread(workers, make, sum(heights), 2**vectorizer.bits)
+    elif _fits(settings, names, vectorizer):
+        counts = _stacked([_in_memory(settings, params, split, name, vectorizer) for name in names])
     else:
         wanted = msgspec.structs.replace(params, vectorizer=vectorizer)
-        parts = [_in_blocks(settings, wanted, split, name) for name in names]
+        counts = _stacked([_in_blocks(settings, wanted, split, name) for name in names])
     classes = params.class_names(names)
-    possible = np.concatenate(
-        [
-            np.tile(np.isin(classes, params.datasets[name].classes), (part.shape[0], 1))
-            for name, part in zip(names, parts, strict=True)
+    which = np.array([np.isin(classes, params.datasets[name].classes) for name in names])
+    possible = None if which.all() else np.repeat(which, heights, axis=0)
+    return Labelled(counts, labels, params.classes(names), possible)
+
+
+def _height(texts: Path) -> int:
+    """How many rows a Parquet file has."""
+    from pyarrow.parquet import read_metadata
+
+    return int(read_metadata(texts).num_rows)
+
+
+def _count_rows(
+    vectorizer: Vectorizer, files: Sequence[tuple[Path, int]], begin: int, end: int
+) -> sp.csr_matrix:
+    """Counts of some rows of files, each with its number of rows, one below the other.
+
+    Raises
+    ------
+    DataError
+        If the files are not the same here, on a machine of a cluster.
+    """
+    parts = []
+    for file, height in files:
+        first, last = max(begin, 0), min(end, height)
+        begin, end = begin - height, end - height
+        if first >= last:
+            continue
+        try:
+            if _height(file) != height:
+                raise OSError("it is another file there")
+            texts = pl.scan_parquet(file, glob=False).select("text").slice(first, last - first)
+            column = texts.collect()["text"]
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise DataError(
+                f"{file} cannot be read on {socket.gethostname()}, a machine of the cluster: "
+                f"{error}. All machines must reach paths.prepared of the settings under this path"
+            ) from None
+        parts += [
+            _count(vectorizer, column.slice(start, _TEXTS))
+            for start in range(0, len(column), _TEXTS)
         ]
-    )
-    which = None if possible.all() else possible
-    return Labelled(_stacked(parts), labels, params.classes(names), which)
+    return _stacked(parts)
 
 
 def _stacked(parts: Sequence[sp.csr_matrix | RowBlocks]) -> sp.csr_matrix | RowBlocks:

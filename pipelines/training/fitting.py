@@ -28,6 +28,7 @@ from pipelines.training.evaluation import evaluate, label_metrics, roc_auc
 from pipelines.training.features import Labelled
 from pipelines.training.linear import DualLogisticRegression, LinearComplementNB, LinearSVM
 from pipelines.training.one_vs_rest import OneVsRest, for_several_classes, possible_classes
+from pipelines.training.spreading import SpreadRows
 from pipelines.training.starting import StartingSVM
 from pipelines.training.subjects import Parameters, Subject
 
@@ -49,7 +50,9 @@ def fit_classifier(
     classifier = subject.build(parameters, seed)
     if isinstance(classifier, StartingSVM):
         return _started(classifier, data, subject, calibrated)
-    if isinstance(data.counts, RowBlocks):
+    if isinstance(data.counts, SpreadRows):
+        classifier = for_workers(classifier, subject)
+    elif isinstance(data.counts, RowBlocks):
         classifier = _for_blocks(classifier, subject, len(data.labels))
     labels: NDArray[np.generic] = data.labels
     if not data.classes.two:
@@ -61,21 +64,49 @@ def fit_classifier(
     return _fit(classifier, data.counts, labels, subject, told)
 
 
+def for_workers(classifier: BaseEstimator, subject: Subject) -> BaseEstimator:
+    """What is fitted on rows that are spread over a cluster.
+
+    Raises
+    ------
+    TrainingError
+        If the subject has no solver for them.
+    """
+    found = _by_dual_descent(classifier)
+    if found is None:
+        raise TrainingError(
+            f"--engine ray cannot fit {subject.name}, only nbsvm, linear_svc, bagging_linear_svc "
+            "and logistic_regression, from scratch. Choose one of them, or leave --engine out"
+        )
+    return found
+
+
 def _for_blocks(classifier: BaseEstimator, subject: Subject, n_rows: int) -> BaseEstimator:
     """What is fitted on rows that do not fit into memory."""
+    found = _by_dual_descent(classifier)
+    if found is None and isinstance(_last(classifier), LinearComplementNB):
+        found = classifier
+    if found is None:
+        raise TrainingError(
+            f"The features of {n_rows:,} texts do not fit into training.memory of the settings, "
+            f"and {subject.name} needs all of them in memory. Raise it, or choose nbsvm, "
+            "linear_svc, bagging_linear_svc, logistic_regression or complement_nb, which read "
+            "them in blocks"
+        )
+    return found
+
+
+def _by_dual_descent(classifier: BaseEstimator) -> BaseEstimator | None:
+    """The same classifier, fitted by our own solver; None if that cannot be."""
     last = _last(classifier)
+    if isinstance(last, LinearSVM):
+        return classifier
     if isinstance(last, LogisticRegression) and last.dual and isinstance(classifier, Pipeline):
         # liblinear needs all rows in memory.
         names = signature(DualLogisticRegression).parameters
         same = DualLogisticRegression(**{name: getattr(last, name) for name in names})
         return Pipeline([*classifier.steps[:-1], (classifier.steps[-1][0], same)])
-    if isinstance(last, LinearSVM | LinearComplementNB):
-        return classifier
-    raise TrainingError(
-        f"The features of {n_rows:,} texts do not fit into training.memory of the settings, and "
-        f"{subject.name} needs all of them in memory. Raise it, or choose nbsvm, linear_svc, "
-        "bagging_linear_svc, logistic_regression or complement_nb, which read them in blocks"
-    )
+    return None
 
 
 def _started(

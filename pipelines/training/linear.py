@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Self
+from typing import Self
 
 import numpy as np
 from numba import njit
@@ -22,16 +21,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from pipelines.text.row_blocks import RowBlocks
+from pipelines.training.dual_descent import dual_coordinate_descent
 from pipelines.training.stopping import Flag, stop_flag
-
-_AT_ONCE: Final = 4
-"""Blocks that are in memory together, others each time: rows that always stand in the same company
-take many times as long (reviews of films: 15 readings to a tolerance that 40 do not reach)."""
-_PASSES: Final = 4
-"""Passes over blocks each time they are read."""
-_NEWTON_STEPS: Final = 100
-_NEWTON_TOL: Final = 0.1
-"""Share of the tolerance that is left of a gradient."""
 
 
 class LinearSVM(ClassifierMixin, BaseEstimator):
@@ -109,7 +100,7 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         """Margins of rows `X`, shape (n,); positive means ``classes_[1]``."""
         check_is_fitted(self)
         if isinstance(X, RowBlocks):
-            return np.concatenate([self.decision_function(block) for block in X])
+            return np.concatenate(list(X.each(self.decision_function)))
         X = csr_matrix(validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=False))
         return _margins(X.indptr, X.indices, X.data, self.coef_[0], self.intercept_[0])
 
@@ -307,7 +298,7 @@ class LinearComplementNB(ComplementNB):
         """Margins of rows `X`, shape (n,); positive means ``classes_[1]``."""
         check_is_fitted(self)
         if isinstance(X, RowBlocks):
-            return np.concatenate([self.decision_function(block) for block in X])
+            return np.concatenate(list(X.each(self.decision_function)))
         likelihood = self._joint_log_likelihood(self._check_X(X))
         return np.asarray(likelihood[:, 1] - likelihood[:, 0], dtype=np.float64)
 
@@ -359,271 +350,3 @@ def _margins(
             total += np.float64(values[entry]) * np.float64(coef[columns[entry]])
         margins[row] = total + bias
     return margins
-
-
-def dual_coordinate_descent(
-    X: csr_matrix | RowBlocks,
-    rows: NDArray[np.intp],
-    signs: NDArray[np.float64],
-    costs: NDArray[np.float64],
-    tol: float,
-    max_iter: int,
-    seed: int,
-    stop: Flag | None = None,
-    start: NDArray[np.float64] | None = None,
-    logistic: bool = False,
-) -> tuple[NDArray[np.float32], float, int]:
-    """Minimise ``(|w|^2 + b^2) / 2 + sum(costs * max(0, 1 - signs * margin) ** 2)``.
-
-    With `logistic`, the loss is ``log(1 + exp(-signs * margin))``, and the method that of Yu, Huang
-    and Lin (2011), "Dual Coordinate Descent Methods for Logistic Regression and Maximum Entropy
-    Models", algorithm 5.
-
-    The margin of a row is ``start + w . x + b``. The method is that of Hsieh et al. (2008), "A Dual
-    Coordinate Descent Method for Large-scale Linear SVM", algorithm 3, with shrinking. Rows that
-    come in blocks are taken a few blocks at a time, some passes over each, until no row of any
-    block violates optimality: Yu, Hsieh, Chang and Lin (2012), "Large Linear Classification When
-    Data Cannot Fit in Memory". The optimum is the same.
-
-    Parameters
-    ----------
-    X : csr_matrix of float32 or RowBlocks, shape (n, n_features)
-    rows : int array, shape (m,)
-        Which rows of `X` to fit on.
-    signs, costs : float64 arrays, shape (m,)
-        -1 or 1, and the weight of the loss, of each of `rows`.
-    tol : float
-        Stop when the largest violation of optimality is below it.
-    max_iter : int
-        Passes over the rows at the most; how often each block is read.
-    seed : int
-        Decides on the order in which rows are visited.
-    stop : uint8 array, shape (1,), optional
-        Looked at before each pass; by default `pipelines.training.stopping.stop_flag`.
-    start : float64 array, shape (m,), optional
-        Margins that the rows have already, by another model; 0 by default.
-    logistic : bool
-
-    Returns
-    -------
-    coef : float32 array, shape (n_features,)
-    intercept : float
-    passes : int
-
-    Raises
-    ------
-    KeyboardInterrupt
-        If `stop` is set meanwhile.
-    """
-    stop = stop_flag() if stop is None else stop
-    start = np.zeros(rows.size) if start is None else start
-    w, alpha = np.zeros(X.shape[1], dtype=np.float32), np.zeros(rows.size)
-    descend = _descend_logistic if logistic else _descend
-    if isinstance(X, RowBlocks):
-        state = (signs, costs, start, w, alpha)
-        return w, *_descend_in_blocks(descend, X[rows], *state, tol, max_iter, seed, stop)
-    columns = (X.indptr, X.indices, X.data, rows.astype(np.int64))
-    b, passes, _, _ = descend(
-        *columns, signs, costs, start, w, 0.0, alpha, tol, max_iter, seed, stop
-    )
-    if stop[0]:
-        raise KeyboardInterrupt
-    return w, b, passes
-
-
-def _descend_in_blocks(
-    descend: Callable[..., tuple[float, int, float, float]],
-    X: RowBlocks,
-    signs: NDArray[np.float64],
-    costs: NDArray[np.float64],
-    start: NDArray[np.float64],
-    w: NDArray[np.float32],
-    alpha: NDArray[np.float64],
-    tol: float,
-    max_iter: int,
-    seed: int,
-    stop: Flag,
-) -> tuple[float, int]:
-    """Bring `w` and `alpha` to the optimum; returns the intercept, and how often rows were read."""
-    random = np.random.RandomState(seed)
-    b, passes = 0.0, 0
-    with X.spooled() as spooled:
-        places = [np.arange(place.start, place.stop) for place in X.slices()]
-        while passes < max_iter:
-            passes += 1
-            highest, lowest = -np.inf, np.inf
-            order = random.permutation(len(places))
-            for chosen in np.split(order, range(_AT_ONCE, order.size, _AT_ONCE)):
-                rows = spooled.chosen(chosen.tolist()).gathered()
-                place = np.concatenate([places[number] for number in chosen])
-                columns = (rows.indptr, rows.indices, rows.data, np.arange(place.size))
-                own = alpha[place]
-                state = (signs[place], costs[place], start[place], w, b, own)
-                seed = random.randint(2**31 - 1)
-                b, _, high, low = descend(*columns, *state, tol, _PASSES, seed, stop)
-                alpha[place] = own
-                if stop[0]:
-                    raise KeyboardInterrupt
-                highest, lowest = max(highest, high), min(lowest, low)
-            if highest - lowest < tol:
-                break
-    return b, passes
-
-
-@njit(cache=True, nogil=True)
-def _descend(
-    offsets: NDArray[np.int32],
-    columns: NDArray[np.int32],
-    values: NDArray[np.float32],
-    rows: NDArray[np.int64],
-    signs: NDArray[np.float64],
-    costs: NDArray[np.float64],
-    start: NDArray[np.float64],
-    w: NDArray[np.float32],
-    b: float,
-    alpha: NDArray[np.float64],
-    tol: float,
-    max_iter: int,
-    seed: int,
-    stop: Flag,
-) -> tuple[float, int, float, float]:
-    """The loop of `dual_coordinate_descent`; names follow Hsieh et al. (2008), algorithm 3.
-
-    It goes on from `w`, `b` and `alpha`, and changes `w` and `alpha`. Returns b, the number of
-    passes, and the highest and the lowest projected gradient of the first pass.
-    """
-    n = rows.size
-    diagonal = 0.5 / costs
-    curvature = np.empty(n)
-    for i in range(n):
-        square = 1.0
-        for entry in range(offsets[rows[i]], offsets[rows[i] + 1]):
-            square += np.float64(values[entry]) * np.float64(values[entry])
-        curvature[i] = square + diagonal[i]
-    order = np.arange(n)
-    active = n
-    np.random.seed(seed)
-    highest_before = np.inf
-    passes = 0
-    first_highest = first_lowest = 0.0
-    while passes < max_iter and not stop[0]:
-        passes += 1
-        for k in range(active - 1, 0, -1):
-            other = np.random.randint(0, k + 1)
-            order[k], order[other] = order[other], order[k]
-        highest = -np.inf
-        lowest = np.inf
-        k = 0
-        while k < active:
-            i = order[k]
-            begin = offsets[rows[i]]
-            end = offsets[rows[i] + 1]
-            margin = start[i] + b + _product(columns, values, begin, end, w)
-            gradient = signs[i] * margin - 1 + diagonal[i] * alpha[i]
-            projected = gradient
-            if alpha[i] == 0:
-                if gradient > highest_before:
-                    active -= 1
-                    order[k], order[active] = order[active], order[k]
-                    continue
-                projected = min(gradient, 0.0)
-            highest = max(highest, projected)
-            lowest = min(lowest, projected)
-            if abs(projected) > 1e-12:
-                updated = max(alpha[i] - gradient / curvature[i], 0.0)
-                step = (updated - alpha[i]) * signs[i]
-                alpha[i] = updated
-                b += step
-                step32 = np.float32(step)
-                for entry in range(begin, end):
-                    w[columns[entry]] += step32 * values[entry]
-            k += 1
-        if passes == 1:
-            first_highest, first_lowest = highest, lowest
-        if highest - lowest < tol:
-            if active == n:
-                break
-            # Converged on the active rows: check all rows once more before stopping.
-            active = n
-            highest_before = np.inf
-        else:
-            highest_before = highest if highest > 0 else np.inf
-    return b, passes, first_highest, first_lowest
-
-
-@njit(cache=True, nogil=True)
-def _descend_logistic(
-    offsets: NDArray[np.int32],
-    columns: NDArray[np.int32],
-    values: NDArray[np.float32],
-    rows: NDArray[np.int64],
-    signs: NDArray[np.float64],
-    costs: NDArray[np.float64],
-    start: NDArray[np.float64],
-    w: NDArray[np.float32],
-    b: float,
-    alpha: NDArray[np.float64],
-    tol: float,
-    max_iter: int,
-    seed: int,
-    stop: Flag,
-) -> tuple[float, int, float, float]:
-    """The same with logistic loss; the lowest that it returns is 0."""
-    order = np.arange(rows.size)
-    np.random.seed(seed)
-    first_highest = 0.0
-    passes = 0
-    while passes < max_iter and not stop[0]:
-        passes += 1
-        np.random.shuffle(order)
-        highest = 0.0
-        for i in order:
-            begin = offsets[rows[i]]
-            end = offsets[rows[i] + 1]
-            square = 1.0
-            for entry in range(begin, end):
-                square += np.float64(values[entry]) * np.float64(values[entry])
-            margin = signs[i] * (start[i] + b + _product(columns, values, begin, end, w))
-            # The minimum lies in one half of the interval from 0 to the cost. Of alpha and what is
-            # left of the cost, the one in the lower half is what Newton's method changes.
-            cost = costs[i]
-            upper = 0.5 * square * (cost - 2 * alpha[i]) + margin < 0
-            side = -1.0 if upper else 1.0
-            before = cost - alpha[i] if upper else alpha[i]
-            z = max(before, min(1e-3 * cost, 1e-8))
-            if z > 0.5 * cost:
-                z *= 0.1
-            gradient = square * (z - before) + side * margin + np.log(z / (cost - z))
-            highest = max(highest, abs(gradient))
-            for _ in range(_NEWTON_STEPS):
-                if abs(gradient) < _NEWTON_TOL * tol:
-                    break
-                moved = z - gradient / (square + cost / (cost - z) / z)
-                z = moved if moved > 0 else 0.1 * z
-                gradient = square * (z - before) + side * margin + np.log(z / (cost - z))
-            step = (z - before) * side * signs[i]
-            alpha[i] = cost - z if upper else z
-            b += step
-            step32 = np.float32(step)
-            for entry in range(begin, end):
-                w[columns[entry]] += step32 * values[entry]
-        if passes == 1:
-            first_highest = highest
-        if highest < tol:
-            break
-    return b, passes, first_highest, 0.0
-
-
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def _product(
-    columns: NDArray[np.int32],
-    values: NDArray[np.float32],
-    begin: int,
-    end: int,
-    w: NDArray[np.float32],
-) -> np.float32:
-    """Entries `begin` to `end` times their weights, several at a time, added up in any order."""
-    total = np.float32(0)
-    for entry in range(begin, end):
-        total += values[entry] * w[columns[entry]]
-    return total

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,7 @@ from pipelines.datasets.splitting import SplitName
 from pipelines.errors import TrainingError
 from pipelines.files import fingerprint, temporary_folder
 from pipelines.labels import Classes
+from pipelines.ray_cluster import EngineName
 from pipelines.registry.tracking import DatasetInput, Run, Tracker, git_commit
 from pipelines.text.languages import LANGUAGE_TAG, LANGUAGES
 from pipelines.training.adaptation import Kind
@@ -31,10 +33,11 @@ from pipelines.training.figures import (
     save_figures,
     slice_accuracy,
 )
-from pipelines.training.fitting import fit_pipeline, probabilities
+from pipelines.training.fitting import fit_pipeline, for_workers, probabilities
 from pipelines.training.model_card import CardFacts, DataFacts, library_versions, model_card
 from pipelines.training.persistence import save_model
 from pipelines.training.reports import read_baselines
+from pipelines.training.spreading import Workers, ray_workers
 from pipelines.training.starting import Start, kind_of, starting_from
 from pipelines.training.stopping import Stop
 from pipelines.training.subjects import Parameters, Subject, Value, get_subject
@@ -68,6 +71,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """The model to start from; None: from scratch."""
     profile: Profiler | None = None
     """None: the model that is logged does not say what texts it is for."""
+    workers: Workers | None = None
+    """Of a cluster, over which the rows are spread; None: this process does all."""
 
     @classmethod
     def of(
@@ -119,7 +124,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     def counts(self, split: SplitName) -> Labelled:
         """Counts and labels of one split."""
-        return load_counts(self.settings, self.params, split, self.datasets, self.vectorizer)
+        return load_counts(
+            self.settings, self.params, split, self.datasets, self.vectorizer, self.workers
+        )
 
     def flat(self, parameters: Parameters) -> dict[str, object]:
         """All parameters of a run under one set of names."""
@@ -146,6 +153,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             "subject": self.subject.name,
             "datasets": ", ".join(self.datasets),
             LANGUAGE_TAG: self.vectorizer.language,
+            **({"workers": str(self.workers.count)} if self.workers else {}),
             **self.classes.tags,
             **hashes,
         }
@@ -187,12 +195,15 @@ def train(
     on_stage: OnStage = lambda stage: None,
     start: Start | None = None,
     profile: Profiler | None = None,
+    engine: EngineName = "local",
+    address: str | None = None,
 ) -> RunResult:
     """Train one model with parameters given by hand, on the train splits.
 
     Validation metrics and figures go to the run. With `log_model` the model is fitted again on
     train and validation texts, evaluated on the test slices and logged. With `start`, the model is
     that one plus what the texts teach. `profile` makes what the logged model keeps of its texts.
+    With the engine ``ray`` the rows are spread over the cluster at `address`.
 
     Raises
     ------
@@ -200,11 +211,13 @@ def train(
         For an unknown subject or parameter, or data it cannot be fitted on.
     DataError
         If the data are not prepared.
+    MissingExtraError, ClusterError
+        As `pipelines.ray_cluster.ray_cluster`.
     """
     started = time.monotonic()
     job = Job.of(settings, params, subject, datasets, start, profile)
     parameters = job.subject.parameters(given)
-    with Stop(lambda: on_stage(STOPPING)) as stop:
+    with Stop(lambda: on_stage(STOPPING)) as stop, _on(engine, address, job, parameters) as job:
         on_stage("reading features")
         if log_model:
             stop.run(lambda: check_test_data(job))
@@ -240,6 +253,17 @@ def train(
         model_id=model_id,
         seconds=time.monotonic() - started,
     )
+
+
+@contextmanager
+def _on(engine: EngineName, address: str | None, job: Job, parameters: Parameters) -> Iterator[Job]:
+    """The job with the workers of its engine."""
+    if engine == "local":
+        yield job
+        return
+    for_workers(job.subject.build(parameters, job.params.seed), job.subject)
+    with ray_workers(address) as workers:
+        yield msgspec.structs.replace(job, workers=workers)
 
 
 def check_test_data(job: Job) -> None:

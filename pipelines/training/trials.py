@@ -9,20 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
-from pipelines.ray_cluster import ray_cluster, ray_errors
 from pipelines.training.features import Labelled
 from pipelines.training.fitting import fit_classifier, subset, validation_metrics
-from pipelines.training.stopping import stop_flag
+from pipelines.training.spreading import ray_workers
 from pipelines.training.subjects import Parameters, Subject
 
 FIRST_LOOK: Final = 0.25
 """Share of the train texts a trial is first fitted on; the pruner stops it there if it lags."""
-_POLL: Final = 0.1
-"""Seconds between two looks for Ctrl-C while the cluster works."""
 
 Fit = Callable[[Parameters, bool], dict[str, float]]
 """Validation metrics of a fit with these parameters; true: on the first look's texts only."""
@@ -62,22 +59,13 @@ def ray_fit(
     MissingExtraError, ClusterError
         As `ray_cluster`.
     """
-    with ray_cluster(address) as cpus:
-        import ray
-
-        task = ray.remote(num_cpus=1)(Trials.metrics)
+    with ray_workers(address) as workers:
         # Not as values: Ray would copy them for every task.
-        own, val_data = ray.put(trials), ray.put(val)
-        data = {True: ray.put(subset(train, FIRST_LOOK)), False: ray.put(train)}
+        own, val_data = workers.put(trials), workers.put(val)
+        data = {True: workers.put(subset(train, FIRST_LOOK)), False: workers.put(train)}
 
         def fit(parameters: Parameters, first: bool) -> dict[str, float]:
-            with ray_errors():
-                found = task.remote(own, dict(parameters), data[first], val_data)
-                while not ray.wait([found], timeout=_POLL)[0]:
-                    if stop_flag()[0]:
-                        ray.cancel(found, force=True)
-                        raise KeyboardInterrupt
-                metrics: dict[str, float] = ray.get(found)
-                return metrics
+            [found] = workers.call(Trials.metrics, own, dict(parameters), data[first], val_data)
+            return cast(dict[str, float], workers.get(found))
 
-        yield fit, cpus
+        yield fit, workers.count

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import optuna
@@ -21,6 +21,7 @@ from pipelines.config.params import Params
 from pipelines.config.settings import Settings
 from pipelines.errors import RegistryError, TrainingError
 from pipelines.labels import Classes
+from pipelines.ray_cluster import EngineName
 from pipelines.registry.databases import (
     database_file,
     engine_uri,
@@ -96,7 +97,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     metric: str
     study: str | None = None
     resume: bool = False
-    engine: Literal["local", "ray"] = "local"
+    engine: EngineName = "local"
     address: str | None = None
 
 
@@ -246,9 +247,10 @@ class _Objective:
                 pruned = False
                 found = self._score(trial, parameters, first=False)
                 run.log_metrics({f"val.{key}": value for key, value in found.items()})
+                value = self._value(found)
         if pruned:
             raise optuna.TrialPruned
-        return self._value(found)
+        return value
 
     def _value(self, found: dict[str, float]) -> float:
         if self._metric not in found:
@@ -448,11 +450,12 @@ def _wait_for_lost(study: Study, on_stage: OnStage) -> None:
 
 
 def _end_lost_runs(study: Study, tracker: Tracker) -> None:
-    """Mark the MLflow runs of trials that were lost with their machine as killed."""
+    """Mark the MLflow runs of machines that were lost as killed: of their trials, and their own."""
     for trial in _in_state(study, TrialState.FAIL):
-        if run_id := trial.user_attrs.get(_RUN_ATTRIBUTE):
+        process = trial.user_attrs.get(_PROCESS_ATTRIBUTE)
+        if process and process != this_process():
             with suppress(RegistryError):  # it has been deleted
-                tracker.end_if_running(run_id)
+                tracker.end_lost(process, trial.user_attrs.get(_RUN_ATTRIBUTE))
 
 
 def _best(study: Study, interrupted: bool, job: Job) -> FrozenTrial:

@@ -1,27 +1,34 @@
-"""Scoring and tuning on a Ray cluster, of which a node is killed."""
+"""Scoring, tuning and training on a Ray cluster, of which a node is killed."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import polars as pl
 import pytest
 from optuna.trial import FrozenTrial, TrialState
+from scipy.sparse import csr_matrix
 
 from pipelines.base_model.opening import base_model, open_base
 from pipelines.batch import ray_scoring
 from pipelines.batch.ray_scoring import RayScoringRun
 from pipelines.batch.scoring import Job, ScoringRun
+from pipelines.text.vectorizer import TermWeighting
+from pipelines.training.linear import LinearSVM
+from pipelines.training.spreading import Ref, ray_workers, spread
 from pipelines.training.tuning import Plan, tune
 from tests.clusters import kill_node, ray_nodes
 from tests.integration.commands import Olens
 from tests.integration.services import postgres
 from tests.integration.training_project import TrainingProject
 from tests.interruptions.files import write_rows
+from tests.unit.training.corpus import word_counts
 
 pytestmark = pytest.mark.slow
 
@@ -98,7 +105,9 @@ def test_what_a_cluster_cannot_do_is_one_line(olens: Olens, tmp_path: Path) -> N
     file = olens(*given, "--output", str(tmp_path / "out.csv"))
     resumed = olens(*given, "--output", f"{tmp_path}/out/", "--resume")
     local = olens(*given[:-2], "--output", f"{tmp_path}/out/", "--address", "auto")
-    assert (file.code, resumed.code, local.code) == (1, 1, 2)
+    outside = olens(*given, "--output", f"{tmp_path}/out/", "--address", "ray://127.0.0.1:1")
+    assert (file.code, resumed.code, local.code, outside.code) == (1, 1, 2, 1)
+    assert "does not work through ray://" in outside.message
     assert "writes a folder of parts" in file.message
     assert "--resume is not for --engine ray" in resumed.message
     assert "goes with --engine ray" in local.message
@@ -182,3 +191,80 @@ def test_tuning_goes_on_when_a_node_is_killed(
     assert (result.tuned.trials, result.failed, result.interrupted) == (6, 0, False)
     assert not {TrialState.RUNNING, TrialState.FAIL} & set(states)
     assert result.tuned.test["test"].accuracy > 0.7
+
+
+def test_training_over_a_cluster_is_as_good_as_here(
+    olens: Olens,
+    cluster: Any,
+    training_project: TrainingProject,
+    monkeypatch: pytest.MonkeyPatch,
+    without_figures: None,
+) -> None:
+    monkeypatch.setenv("OLENS_ROOT", str(training_project.root))
+    given = ["train", "--dataset", "airline", "--log-model", "--json"]
+    here = olens(*given)
+    there = olens(*given, "--engine", "ray", "--address", cluster.address)
+    assert here.code == there.code == 0, there.err
+    one, spread = json.loads(here.out), json.loads(there.out)
+    assert spread["parameters"] == one["parameters"]
+    assert spread["test"].keys() == one["test"].keys()
+    for metrics, expected in (
+        (spread["validation"], one["validation"]),
+        (spread["test"]["test"], one["test"]["test"]),
+    ):
+        assert metrics["accuracy"] == pytest.approx(expected["accuracy"], abs=0.02)
+        assert metrics["log_loss"] == pytest.approx(expected["log_loss"], abs=0.02)
+    judged = olens("predict", "--model", spread["model_id"], "--json", "A lovely flight")
+    assert json.loads(judged.out)[0]["model"] == spread["model_id"]
+
+
+@pytest.mark.parametrize(
+    "given", [["--subject", "random_forest"], ["--subject", "complement_nb"], ["--from", "base"]]
+)
+def test_what_a_cluster_cannot_train_is_one_line(olens: Olens, given: list[str]) -> None:
+    found = olens("train", "--dataset", "airline", "--engine", "ray", *given)
+    assert found.code == 1
+    assert "--engine ray cannot fit" in found.message
+    local = olens("train", "--dataset", "airline", "--address", "auto")
+    assert local.code == 2
+    assert "goes with --engine ray" in local.message
+
+
+def test_a_solution_is_the_same_when_a_node_is_killed(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.add_node(num_cpus=2)
+    data = word_counts(10_000, seed=0)
+    weighting = TermWeighting("tfidf").fit(data.counts)
+
+    def solved(on_value: Callable[[], None]) -> LinearSVM:
+        with ray_workers(cluster.address) as workers:
+            get = workers.get
+
+            def watched(ref: Ref) -> object:
+                on_value()
+                return get(ref)
+
+            monkeypatch.setattr(workers, "get", watched)
+            workers.count = 6
+            parts = spread(workers, partial(_some, data.counts), *data.counts.shape)
+            rows = weighting.transform(parts)
+            return LinearSVM(random_state=0).fit(rows, data.labels)
+
+    asked: list[bool] = []
+    undisturbed = solved(lambda: asked.append(True))
+    half = len(asked) // 2
+    asked.clear()
+
+    def kill_half_way() -> None:
+        asked.append(True)
+        if len(asked) == half:
+            kill_node(cluster)
+
+    again = solved(kill_half_way)
+    assert len(asked) >= 2 * half > 20
+    assert np.array_equal(again.coef_, undisturbed.coef_)
+
+
+def _some(rows: csr_matrix, begin: int, end: int) -> csr_matrix:
+    return rows[begin:end]

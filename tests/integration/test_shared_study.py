@@ -12,6 +12,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from pipelines.registry.tracking import PROCESS_TAG
 from pipelines.training import tuning
 from pipelines.training.tuning import Plan, TuneResult, tune
 from tests.integration.commands import clean_environment
@@ -88,8 +89,15 @@ def test_a_machine_that_dies_leaves_no_running_trial(
     assert TrialState.RUNNING not in states
     assert states.count(TrialState.FAIL) == result.failed == 1
     lost = next(t for t in study.get_trials(deepcopy=False) if t.state == TrialState.FAIL)
-    run = training_project.client.get_run(lost.user_attrs["mlflow_run_id"])
-    assert run.info.status == "KILLED"
+    experiments = [found.experiment_id for found in training_project.client.search_experiments()]
+    left = [
+        run
+        for run in training_project.client.search_runs(experiments)
+        if run.data.tags.get(PROCESS_TAG) == lost.user_attrs["process"]
+    ]
+    [own] = [run for run in left if "mlflow.parentRunId" not in run.data.tags]
+    assert own.info.status == "KILLED"
+    assert not [run for run in left if run.info.status == "RUNNING"]
     # Each machine has a run of its own.
     assert training_project.client.get_run(working.tuned.run_id).info.status == "FINISHED"
 

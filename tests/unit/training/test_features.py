@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import polars as pl
 import pytest
 import scipy.sparse as sp
 
@@ -19,7 +20,9 @@ from pipelines.text.row_blocks import RowBlocks
 from pipelines.text.vectorizer import HashedNgramVectorizer
 from pipelines.training import features
 from pipelines.training.features import SPLITS, load_counts, vectorize
+from pipelines.training.spreading import SpreadRows
 from tests.unit.datasets.project import Project, csv_of, rows_of
+from tests.unit.training.test_spreading import ProcessWorkers
 
 SMALL = Vectorizer(ngram_max=2, bits=12)
 
@@ -231,3 +234,24 @@ def test_a_failure_leaves_the_features_of_before(
         vectorize(prepared.settings, prepared.params)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert sorted(path.name for path in folder.parent.iterdir()) == ["one", "two"]
+
+
+def test_workers_count_their_own_part(prepared: Project) -> None:
+    in_memory = load(prepared)
+    names = ["one", "two"]
+    found = load_counts(
+        prepared.settings, prepared.params, "train", names, SMALL, ProcessWorkers(3)
+    )
+    assert isinstance(found.counts, SpreadRows)
+    assert len(found.counts.parts) == 3
+    assert (found.counts.gathered() != in_memory.counts).nnz == 0
+    np.testing.assert_array_equal(found.labels, in_memory.labels)
+
+
+def test_a_worker_without_the_texts_says_where(tmp_path: Path) -> None:
+    there = tmp_path / "train.parquet"
+    with pytest.raises(DataError, match=r"cannot be read on .*, a machine of the cluster"):
+        features._count_rows(SMALL, [(there, 10)], 0, 5)
+    pl.DataFrame({"text": ["good"]}).write_parquet(there)
+    with pytest.raises(DataError, match="it is another file there"):
+        features._count_rows(SMALL, [(there, 10)], 0, 5)
