@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 MODEL_NAME: Final = "model"
 PROCESS_TAG: Final = "olens.process"
 """Tag of a run: the process that writes it, so that others can check whether it still runs."""
+_PID: Final = re.compile("[1-9][0-9]{0,8}")
 _KIND: Final = {"mlflow.experimentKind": "custom_model_development"}
 """Without this tag MLflow's pages open in their mode for language models."""
 
@@ -339,10 +341,12 @@ def this_process() -> str:
 
 
 def has_ended(process: str) -> bool:
-    """Whether a process was one of this machine and is no more."""
-    host, pid, started = process.rsplit(" ", 2)
-    if host != socket.gethostname():
-        return False
+    """Whether a process, as `this_process` writes it, was one of this machine and is no more."""
+    match process.rsplit(" ", 2):
+        case [host, pid, started] if host == socket.gethostname() and _PID.fullmatch(pid):
+            pass
+        case _:  # of another machine, or written by another program
+            return False
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
