@@ -23,7 +23,6 @@ from pipelines.errors import (
 )
 from pipelines.files import explained
 from pipelines.registry.connection import Credentials, Server, set_mlflow_defaults
-from pipelines.registry.databases import require_writable
 from pipelines.registry.manifest import MANIFEST_TAG, write_manifest
 
 if TYPE_CHECKING:
@@ -97,9 +96,7 @@ class Tracker:
             raise MissingExtraError("mlflow", "train") from None
         server = tracking_server(settings)
         with server.answering():
-            client = server.client()
-        if server.database_file is not None:
-            require_writable(server.database_file)
+            client = server.client(writing=True)
         tracker = cls(client, server, _open_experiment(client, server, settings.mlflow.experiment))
         tracker.end_abandoned_runs()
         return tracker
