@@ -47,9 +47,10 @@ class CoalescingTransport:
         self._buffer.append(bytes(data))
 
     def _flush(self) -> None:
-        if self._buffer:
-            joined = b"".join(self._buffer)
-            self._buffer = []
+        joined = b"".join(self._buffer)
+        self._buffer.clear()
+        # What is written to a connection that was given up reaches nobody.
+        if joined and not self._transport.is_closing():
             self._flushed += len(joined)
             self._transport.write(joined)
 

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from opinionlens_server.http.coalescing import CoalescingProtocol, CoalescingTransport
@@ -35,6 +36,12 @@ BYTES_PER_SECOND: Final = 1_000
 GRACE: Final = 2.0
 """Seconds that half-sent requests have when the service ends."""
 
+PIECE: Final = 4_096
+"""Bytes that are parsed at once: hardly more than a hundred requests, if they are many."""
+
+ENCODED: Final = 2
+"""Times its size that a body may take on its way: chunks have sizes, extensions and trailers."""
+
 BODIES: Final = 10
 """Largest bodies for which a worker has memory: those that arrive or are not answered yet."""
 
@@ -49,6 +56,7 @@ _IDLE, _HEAD, _BODY = range(3)
 _REASONS: Final = {
     HTTPStatus.BAD_REQUEST: "This is not a valid HTTP request.",
     HTTPStatus.REQUEST_TIMEOUT: "The request did not arrive in time. Send it again.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body of the request is too large.",
     HTTPStatus.REQUEST_URI_TOO_LONG: "The URL is too long. Send long texts with POST.",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The head of the request is too large.",
     HTTPStatus.TOO_MANY_REQUESTS: (
@@ -153,6 +161,23 @@ class OpenConnections:
             self.counts.add(client, change)
 
 
+class HeldFlow(FlowControl):
+    """Nothing is read while it is held, whatever the requests before ask for."""
+
+    is_held = False
+
+    def hold(self, held: bool) -> None:
+        """Stop or go on reading."""
+        if held != self.is_held:
+            self.is_held = held
+            self.pause_reading() if held else self.resume_reading()
+
+    def resume_reading(self) -> None:
+        """Go on reading, unless it is held."""
+        if not self.is_held:
+            super().resume_reading()
+
+
 class LimitedProtocol(CoalescingProtocol):
     """A connection that is closed when its client takes too long, sends too much or reads nothing.
 
@@ -168,6 +193,8 @@ class LimitedProtocol(CoalescingProtocol):
         self._part = _IDLE
         self._size = 0
         """Bytes of the part that have arrived."""
+        self._unread = b""
+        """What has arrived behind a request that waits for its turn."""
         self.held = 0
         """Bytes of bodies that have arrived and are not answered yet."""
         self._began = 0.0
@@ -198,6 +225,7 @@ class LimitedProtocol(CoalescingProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection, and begin to wait for a head."""
         super().connection_made(transport)
+        self.flow = self._flow = HeldFlow(self.transport)
         refusal = self._connections.add(self)
         self._began = self.loop.time()
         if refusal is not None:
@@ -215,9 +243,20 @@ class LimitedProtocol(CoalescingProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Read until a request has to wait for its turn; the rest is read after it."""
+        data = self._unread + data
+        start = 0
+        while start < len(data) and not self.pipeline:
+            if self._refused or self.transport.is_closing():
+                data = b""  # it is thrown away
+                break
+            self._read(data[start : start + PIECE])
+            start += PIECE
+        self._unread = data[start:]
+        self._flow.hold(bool(self.pipeline))
+
+    def _read(self, data: bytes) -> None:
         """Read, and time what is incomplete afterwards."""
-        if self._refused:
-            return
         part = self._part
         self._size += len(data)
         super().data_received(data)
@@ -226,7 +265,14 @@ class LimitedProtocol(CoalescingProtocol):
         elif self._refused or self.transport.is_closing():
             return
         elif self._part == _HEAD and self._size > self._limits.max_head_size:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            mostly_url = 2 * len(self.url) > self._size
+            self._refuse(
+                HTTPStatus.REQUEST_URI_TOO_LONG
+                if mostly_url
+                else HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            )
+        elif self._part == _BODY and self._size > self._most_encoded:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         elif self._part == _BODY and (refusal := self._connections.refuse_body(self)):
             self._refuse(refusal)
         elif self._timer is None or part != self._part:
@@ -245,6 +291,11 @@ class LimitedProtocol(CoalescingProtocol):
         """A head begins."""
         super().on_message_begin()
         self._part = _HEAD
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Add a header; trailers are left out, since the headers have been looked at already."""
+        if self._part == _HEAD:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Refuse a head that is too large, or answer its request."""
@@ -272,6 +323,8 @@ class LimitedProtocol(CoalescingProtocol):
         self._hold(-self.held)
         if self.transport.is_closing():
             self._time_reader()
+        elif self._flow.is_held and not self.pipeline:
+            self.loop.call_soon(self._go_on)
 
     def send_400_response(self, msg: str) -> None:
         """Answer a head that cannot be parsed, or is too large."""
@@ -301,6 +354,16 @@ class LimitedProtocol(CoalescingProtocol):
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             too_large = too_large or size > self._limits.max_head_size
         return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if too_large else None
+
+    def _go_on(self) -> None:
+        """Read what has arrived meanwhile."""
+        if self.parser is not None:
+            self.data_received(b"")
+
+    @property
+    def _most_encoded(self) -> int:
+        """Bytes of a body with all that may surround its chunks."""
+        return ENCODED * self._limits.max_body_size + self._limits.max_head_size
 
     def _hold(self, more: int) -> None:
         """Count bytes of a body that have arrived, or (below 0) are not needed any more."""

@@ -130,11 +130,13 @@ def key_of(client: str) -> int:
     return int.from_bytes(blake2b(client.encode(), digest_size=8).digest()) or 1
 
 
-def make_rate_limiter(limits: Serving, shared: SharedState) -> RateLimiter | None:
+def make_rate_limiter(
+    limits: Serving, shared: SharedState, clock: Callable[[], float] = monotonic
+) -> RateLimiter | None:
     """The limiter of the settings; None without a limit."""
     if not limits.rate_limit:
         return None
-    return RateLimiter(limits.rate_limit, limits.rate_burst, shared.folder / CLIENTS)
+    return RateLimiter(limits.rate_limit, limits.rate_burst, shared.folder / CLIENTS, clock)
 
 
 def limit_rate(limiter: RateLimiter | None, client: str, weight: int) -> None:

@@ -31,6 +31,8 @@ _TERMS: Final[dict[str, Literal["presence", "count", "log_count"]]] = {
 }
 MOST_BITS: Final = 26
 """A table of ``2 ** 26`` weights has 268 MB."""
+_LARGEST: Final = 1e18
+"""Far beyond what any model learns; the product of two is finite in float32."""
 
 
 def compile_model(entry: Path) -> None:
@@ -56,7 +58,20 @@ def fuse(pipeline: Pipeline) -> LinearScorer | None:
     Linear is: `HashedNgramVectorizer`, then `SigmoidCalibrated` or `SoftmaxCalibrated` with a
     pipeline of `TermWeighting` and a classifier with ``coef_`` and ``intercept_``, or with one
     for each class.
+
+    Raises
+    ------
+    CorruptModelError
+        If its numbers do not fit together, or become too large.
     """
+    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused
+        scorer = _fuse(pipeline)
+    if scorer is not None:
+        _check_table(scorer)
+    return scorer
+
+
+def _fuse(pipeline: Pipeline) -> LinearScorer | None:
     from pipelines.text.vectorizer import HashedNgramVectorizer
     from pipelines.training.calibration import SigmoidCalibrated, SoftmaxCalibrated
 
@@ -206,6 +221,16 @@ def _check_numbers(bits: int, weighting: TermWeighting, coef: NDArray[np.floatin
         raise CorruptModelError("The model has buckets that do not exist")
     if not (np.isfinite(weights).all() and np.isfinite(np.asarray(coef, np.float64)).all()):
         raise CorruptModelError("The model has weights that are not numbers")
+
+
+def _check_table(scorer: LinearScorer) -> None:
+    """Refuse a table with numbers that only make an answer of their text infinite."""
+    info = scorer.info
+    facts = np.array([info.bias, info.slope, info.offset, *(info.biases or ())])
+    for numbers in (facts, scorer.weights, scorer.norms):
+        # Written so that it is false for NaN.
+        if numbers.size and not -_LARGEST <= numbers.min() <= numbers.max() <= _LARGEST:
+            raise CorruptModelError("The model has weights that no training leads to")
 
 
 def _tables(

@@ -268,7 +268,10 @@ class LinearScorer:
     @property
     def threshold(self) -> float | None:
         """The margin at which the probability is one half; None if there is no such margin."""
-        return -self.info.offset / self.info.slope if self.info.slope else None
+        if not self.info.slope:
+            return None
+        found = -self.info.offset / self.info.slope
+        return found if math.isfinite(found) else None
 
     @property
     def poles(self) -> Poles:

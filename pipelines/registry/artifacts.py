@@ -130,9 +130,12 @@ def _read_yaml(content: bytes) -> Any:
     """The YAML document `content` with every scalar as text; a `ValueError` if it is too much.
 
     An alias repeats what its anchor names, so a few hundred bytes could stand for gigabytes; MLflow
-    writes none.
+    writes none. A long document takes seconds for each megabyte.
     """
     import yaml
+
+    if len(content) > SMALL_FILE:
+        raise ValueError(f"more than {SMALL_FILE:,} bytes")
 
     # The base loader builds strings, lists and dictionaries only.
     loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)

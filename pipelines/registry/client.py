@@ -192,7 +192,7 @@ class Registry:
         self._make_database_folder()
         with self.server.answering(), ExitStack() as undo:
             check_names(name, alias)
-            client = self.server.client()
+            client = self.server.client(writing=True)
             source = self._place(client, model, folder, described, undo)
             _ensure_registered_model(client, name, undo)
             made = client.create_model_version(
@@ -219,7 +219,7 @@ class Registry:
         """
         check_names(name, alias)
         with self.server.answering():
-            client = self.server.client()
+            client = self.server.client(writing=True)
             for key, value in tags.items():
                 client.set_model_version_tag(name, str(version), key, value)
             client.set_registered_model_alias(name, alias, str(version))

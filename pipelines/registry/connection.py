@@ -29,6 +29,7 @@ from pipelines.registry.databases import (
     database_file,
     engine_uri,
     ensure_database,
+    require_writable,
     storage_failure,
 )
 
@@ -105,8 +106,8 @@ class Server(msgspec.Struct, frozen=True):
         """The account for this server, as far as OpinionLens knows."""
         return self.credentials.username or urlsplit(self.uri).username or ""
 
-    def client(self) -> MlflowClient:
-        """An MLflow client that tracks and registers on this server.
+    def client(self, *, writing: bool = False) -> MlflowClient:
+        """An MLflow client that tracks and registers on this server; for `writing`, if it can.
 
         MLflow takes credentials from the environment and would send them to every server of the
         process. In the URI they stay with the one they are for, artifacts included. A SQLite
@@ -118,6 +119,8 @@ class Server(msgspec.Struct, frozen=True):
         uri = self.authenticated_uri
         if (file := self.database_file) is not None:
             ensure_database(file, _make_tables)
+            if writing:
+                require_writable(file)
         elif not self.is_http:
             _connect(uri)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)

@@ -23,8 +23,8 @@ from pipelines.files import explained, sync
 _SQLITE: Final = "sqlite:///"
 _OPTIONS: Final = re.compile(r"\?\w+=[^/]*$")
 """Options of SQLAlchemy; any other question mark is part of a file's name."""
-_BUSY: Final = 20.0
-"""Seconds to wait for another process that is writing."""
+_BUSY: Final = 10.0
+"""Seconds to wait for another process that is writing: it takes milliseconds."""
 
 Make = Callable[[str], None]
 """Makes the tables of a new database at this SQLAlchemy URI, and closes it."""
@@ -71,13 +71,22 @@ def ensure_database(file: Path, make: Make) -> None:
 
 
 def require_writable(file: Path) -> None:
-    """Raise StorageError if the database at `file` can only be read."""
+    """Raise StorageError if the database at `file` can only be read.
+
+    So it is, too, while another process writes and does not end.
+    """
     for path in (file, file.parent):  # SQLite writes its journal beside the file
         if not os.access(path, os.W_OK):
             raise StorageError(
                 f"{path}: cannot be written: permission denied. Runs and studies are kept there; "
                 "change its permissions, or set mlflow.tracking_uri and optuna.storage"
             )
+    try:
+        with _connected(file) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+    except sqlite3.DatabaseError as error:
+        raise storage_failure(error, file) or _unreadable(file, str(error)) from None
 
 
 def _is_there(file: Path) -> bool:
@@ -116,15 +125,21 @@ def _check(file: Path) -> None:
     if not os.access(file, os.R_OK):
         raise StorageError(f"{file}: cannot be read: permission denied")
     try:
-        # Not read-only: SQLite may have to roll back what a killed process was writing.
-        uri = f"{file.absolute().as_uri()}?mode=rw"
-        with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY)) as connection:
+        with _connected(file) as connection:
             connection.execute("SELECT sql FROM sqlite_master").fetchall()
             complete = _version(connection) is not None
     except sqlite3.DatabaseError as error:
         raise storage_failure(error, file) or _unreadable(file, str(error)) from None
     if not complete:
         raise half_made(file)
+
+
+@contextmanager
+def _connected(file: Path) -> Iterator[sqlite3.Connection]:
+    # Not read-only: SQLite may have to roll back what a killed process was writing.
+    uri = f"{file.absolute().as_uri()}?mode=rw"
+    with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY)) as connection:
+        yield connection
 
 
 def _version(connection: sqlite3.Connection) -> str | None:
@@ -137,7 +152,7 @@ def _version(connection: sqlite3.Connection) -> str | None:
 
 
 def storage_failure(error: Exception, file: Path) -> StorageError | None:
-    """The error of ours for one of SQLite about the disk or missing tables."""
+    """The error of ours for one of SQLite about the disk, a lock or missing tables."""
     text = str(error)
     if "disk is full" in text:
         return StorageError(
@@ -146,6 +161,11 @@ def storage_failure(error: Exception, file: Path) -> StorageError | None:
         )
     if found := re.search("database disk image is malformed|file is not a database", text):
         return _unreadable(file, found[0])
+    if "database is locked" in text:
+        return StorageError(
+            f"{file}: another process is writing to it and does not finish. Wait for it, or end it "
+            f"(fuser '{file}' names it), and try again"
+        )
     if "readonly database" in text or "unable to open database file" in text:
         return StorageError(f"{file}: cannot be written. Check the permissions of its folder")
     if re.search(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -22,7 +23,6 @@ from pipelines.errors import (
 )
 from pipelines.files import explained
 from pipelines.registry.connection import Credentials, Server, set_mlflow_defaults
-from pipelines.registry.databases import require_writable
 from pipelines.registry.manifest import MANIFEST_TAG, write_manifest
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 MODEL_NAME: Final = "model"
 PROCESS_TAG: Final = "olens.process"
 """Tag of a run: the process that writes it, so that others can check whether it still runs."""
+_PID: Final = re.compile("[1-9][0-9]{0,8}")
 _KIND: Final = {"mlflow.experimentKind": "custom_model_development"}
 """Without this tag MLflow's pages open in their mode for language models."""
 
@@ -95,9 +96,7 @@ class Tracker:
             raise MissingExtraError("mlflow", "train") from None
         server = tracking_server(settings)
         with server.answering():
-            client = server.client()
-        if server.database_file is not None:
-            require_writable(server.database_file)
+            client = server.client(writing=True)
         tracker = cls(client, server, _open_experiment(client, server, settings.mlflow.experiment))
         tracker.end_abandoned_runs()
         return tracker
@@ -349,10 +348,12 @@ def this_process() -> str:
 
 
 def has_ended(process: str) -> bool:
-    """Whether a process was one of this machine and is no more."""
-    host, pid, started = process.rsplit(" ", 2)
-    if host != socket.gethostname():
-        return False
+    """Whether a process, as `this_process` writes it, was one of this machine and is no more."""
+    match process.rsplit(" ", 2):
+        case [host, pid, started] if host == socket.gethostname() and _PID.fullmatch(pid):
+            pass
+        case _:  # of another machine, or written by another program
+            return False
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
+from sklearn.ensemble._forest import BaseForest
 from sklearn.tree._tree import Tree
 
 from pipelines.errors import CorruptModelError
@@ -21,7 +22,6 @@ from pipelines.text.vectorizer import HashedNgramVectorizer, TermWeighting
 from pipelines.training.calibration import SoftmaxCalibrated
 from pipelines.training.one_vs_rest import OneVsRest
 
-_DEEPEST: Final = 20
 _MOST_BITS: Final = 26
 _MOST_NGRAMS: Final = 16
 _FINITE: Final = (
@@ -37,7 +37,7 @@ def check_arrays(model: BaseEstimator) -> None:
     CorruptModelError
         Saying what does not fit.
     """
-    for part in _parts(model, 0):
+    for part in _parts(model):
         try:
             _check(part)
         except (AttributeError, TypeError, ValueError, IndexError, OverflowError) as error:
@@ -46,22 +46,26 @@ def check_arrays(model: BaseEstimator) -> None:
             ) from error
 
 
-def _parts(value: Any, depth: int) -> Iterator[Any]:
-    """Everything in a model that is checked: estimators, trees, sparse matrices."""
-    if depth > _DEEPEST:
-        raise CorruptModelError("The model's parts are nested too deep")
-    if isinstance(value, list | tuple):
-        for each in value:
-            yield from _parts(each, depth + 1)
-    elif isinstance(value, np.ndarray) and value.dtype == object:
-        for each in value.ravel():
-            yield from _parts(each, depth + 1)
-    elif isinstance(value, Tree) or issparse(value):
-        yield value
-    elif isinstance(value, BaseEstimator) or type(value).__module__.startswith("sklearn."):
-        yield value
-        for each in getattr(value, "__dict__", {}).values():
-            yield from _parts(each, depth + 1)
+def _parts(model: BaseEstimator) -> Iterator[Any]:
+    """Everything in a model that is checked, once: estimators, trees, sparse matrices."""
+    pending: list[Any] = [model]
+    seen: set[int] = set()
+    while pending:
+        value = pending.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, list | tuple):
+            pending.extend(value)
+        elif isinstance(value, dict):
+            pending.extend(value.values())
+        elif isinstance(value, np.ndarray) and value.dtype == object:
+            pending.extend(value.ravel())
+        elif isinstance(value, Tree) or issparse(value):
+            yield value
+        elif isinstance(value, BaseEstimator) or type(value).__module__.startswith("sklearn."):
+            yield value
+            pending.extend(getattr(value, "__dict__", {}).values())
 
 
 def _check(part: Any) -> None:
@@ -86,11 +90,23 @@ def _check(part: Any) -> None:
             _require(np.isfinite(numbers).all(), f"{name} is not finite")
     if isinstance(part, SoftmaxCalibrated | OneVsRest):
         _check_classes(part)
+    if "n_features_in_" in fitted:
+        _check_width(part)
     if "coef_" in fitted and "n_features_in_" in fitted:
         # One row for each class, or a single one for two classes.
         rows = np.size(part.classes_) if np.size(part.classes_) > 2 else 1
         wanted = (rows, part.n_features_in_)
         _require(np.shape(part.coef_) == wanted, f"coef_ is not of shape {wanted}")
+
+
+def _check_width(part: BaseEstimator) -> None:
+    """An estimator and its trees are for as many features: only those of a forest are counted."""
+    if isinstance(tree := getattr(part, "tree_", None), Tree):
+        same = tree.n_features == part.n_features_in_
+        _require(same, f"its tree is not for {part.n_features_in_} features")
+    if isinstance(part, BaseForest):
+        same = all(each.n_features_in_ == part.n_features_in_ for each in part.estimators_)
+        _require(same, f"not every tree is for {part.n_features_in_} features")
 
 
 def _check_classes(part: SoftmaxCalibrated | OneVsRest) -> None:

@@ -337,7 +337,7 @@ def _was_killed(trial: FrozenTrial) -> bool:
     if process is None:  # killed before it could say who it is, if it has not just begun
         started: datetime = trial.datetime_start
         return started < datetime.now() - timedelta(seconds=_GRACE)
-    return has_ended(process)
+    return has_ended(str(process))
 
 
 def _storage(uri: str) -> optuna.storages.RDBStorage:

@@ -13,13 +13,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.chaos.campaign import Outcome, run
+from tests.chaos.campaign import Bomb, Outcome, run, target
 from tests.chaos.full_disks import FULL_DISKS
 from tests.chaos.hostile_clients import CLIENTS
 from tests.chaos.hostile_models import MODELS
 from tests.chaos.moments import MOMENTS
 
 LINE = "{:<52} {:>6} {:>6} {:>8} {:>9} {:>10}"
+BOMB = "{:<52} {:>10} {:>9}  {}"
 
 
 def main() -> int:
@@ -40,14 +41,29 @@ def main() -> int:
     print(LINE.format("attack", "tried", "failed", "seconds", "+MB", "others p99"), flush=True)
     with tempfile.TemporaryDirectory(prefix="olens-chaos-") as folder:
         outcomes = []
-        for outcome in run(attacks, Path(folder), given.rounds):
-            print(LINE.format(*_cells(outcome)), flush=True)
-            outcomes.append(outcome)
+        with target(Path(folder)) as victim:
+            for outcome in run(attacks, victim, given.rounds):
+                print(LINE.format(*_cells(outcome)), flush=True)
+                outcomes.append(outcome)
+    _print_bombs(victim.bombs)
     failures = [failure for outcome in outcomes for failure in outcome.failures]
     print("\n".join(failures))
     tried = sum(outcome.tried for outcome in outcomes)
     print(f"{tried} tried, {len(failures)} failed")
     return 1 if failures else 0
+
+
+def _print_bombs(bombs: list[Bomb]) -> None:
+    """The worst of each bomb: seconds of a processor, megabytes more than before, the answer."""
+    worst: dict[str, Bomb] = {}
+    for bomb in bombs:
+        if bomb.name not in worst or bomb.seconds > worst[bomb.name].seconds:
+            worst[bomb.name] = bomb
+    print("\n" + BOMB.format("bomb", "CPU s", "+MB", "answer"))
+    for bomb in worst.values():
+        cells = bomb.name[:52], f"{bomb.seconds:.2f}", f"{bomb.megabytes:.0f}", bomb.answer[:90]
+        print(BOMB.format(*cells))
+    print()
 
 
 def _cells(outcome: Outcome) -> tuple[object, ...]:

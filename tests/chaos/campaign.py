@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
@@ -32,6 +33,19 @@ HARMLESS = 2
 MOST_MEGABYTES = 300
 """That the service may need more than before, for one attack."""
 
+MOST_SECONDS = 1.0
+"""Of a processor, for one bomb: other programs of the machine do not count."""
+
+
+@dataclass
+class Bomb:
+    """What a small thing that stands for a large one did to the processes that met it."""
+
+    name: str
+    seconds: float
+    megabytes: float
+    answer: str
+
 
 @dataclass
 class Target:
@@ -39,6 +53,7 @@ class Target:
 
     service: Service
     root: Path
+    bombs: list[Bomb] = field(default_factory=list)
 
     @property
     def cache(self) -> ModelCache:
@@ -47,6 +62,24 @@ class Target:
     def connect(self, host: str = "127.0.0.1", timeout: float = 30) -> HTTPConnection:
         """A connection from an address of this machine."""
         return connect(self.service.url, host, timeout)
+
+    def meet(self, name: str, act: Callable[[], str], pids: Iterable[int] = ()) -> str:
+        """Let the service, or the processes `pids`, meet a bomb; what `act` answers.
+
+        Raises
+        ------
+        AssertionError
+            If it took too much of a processor or of memory.
+        """
+        met = list(pids) or workers(self.service.process.pid)
+        before = {pid: _processor_seconds(pid) for pid in met}
+        with Memory(met) as memory:
+            answer = act()
+        seconds = max(_processor_seconds(pid) - used for pid, used in before.items())
+        self.bombs.append(Bomb(name, seconds, memory.megabytes, answer))
+        assert seconds <= MOST_SECONDS, f"{name} took {seconds:.1f} s of a processor"
+        assert memory.megabytes <= MOST_MEGABYTES, f"{name} took {memory.megabytes:.0f} MB"
+        return answer
 
 
 def connect(url: str, host: str, timeout: float = 30) -> HTTPConnection:
@@ -73,12 +106,11 @@ class Outcome:
     p99: float | None = None
 
 
-def run(attacks: Mapping[str, Attack], folder: Path, rounds: int) -> Iterator[Outcome]:
+def run(attacks: Mapping[str, Attack], victim: Target, rounds: int) -> Iterator[Outcome]:
     """Carry out each attack `rounds` times; all of them meet the same service."""
-    with target(folder) as victim:
-        yield _quiet(victim)
-        for name, attack in attacks.items():
-            yield _carry_out(name, attack, victim, rounds)
+    yield _quiet(victim)
+    for name, attack in attacks.items():
+        yield _carry_out(name, attack, victim, rounds)
 
 
 @contextmanager
@@ -106,7 +138,7 @@ def _quiet(victim: Target) -> Outcome:
 def _carry_out(name: str, attack: Attack, victim: Target, rounds: int) -> Outcome:
     outcome = Outcome(name)
     began = time.monotonic()
-    with Others(victim) as others, Memory(victim) as memory:
+    with Others(victim) as others, Memory(workers(victim.service.process.pid)) as memory:
         for _ in range(rounds):
             outcome.tried += 1
             try:
@@ -199,15 +231,15 @@ def _fails_again(url: str) -> bool:
 
 
 class Memory:
-    """How much more the processes of a service took at most than at first, in megabytes."""
+    """How much more one of several processes took at most than at first, in megabytes."""
 
-    def __init__(self, victim: Target) -> None:
-        self._pid = victim.service.process.pid
+    def __init__(self, pids: Iterable[int]) -> None:
+        self._pids = list(pids)
         self._before: dict[int, int] = {}
         self.megabytes = 0.0
 
     def __enter__(self) -> Memory:
-        for pid in workers(self._pid):
+        for pid in self._pids:
             try:
                 Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets the peak
             except OSError:
@@ -241,6 +273,15 @@ def workers(supervisor: int) -> list[int]:
     """The processes that a service has started."""
     children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text()
     return [int(child) for child in children.split()]
+
+
+def _processor_seconds(pid: int) -> float:
+    """Seconds of processors that a process has used; 0 if it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _status(pid: int, name: str) -> int:

@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
+from itertools import count
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,6 +20,10 @@ JSON: Final = {"Content-Type": "application/json"}
 FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 STALLED: Final = 400
 HEAVY_SECONDS: Final = 5.0
+NEWCOMERS: Final = (f"127.0.{10 + n // 250}.{1 + n % 250}" for n in count())
+"""Addresses that were not used before."""
+WORST: Final = ("😀" * 100_000, '"' * 100_000, "a. " * 33_333, "!?" * 50_000)
+"""Texts that take the longest to explain."""
 
 
 def stalled_connections(victim: Target) -> None:
@@ -63,8 +69,7 @@ def large_heads(victim: Target) -> None:
 
 def explanations(victim: Target) -> None:
     """Eight clients ask to explain the worst texts of 100,000 characters as often as they may."""
-    texts = ["😀" * 100_000, '"' * 100_000, "a. " * 33_333, "!?" * 50_000]
-    _by_eight(victim, f"{API}/explain", [{"text": text} for text in texts])
+    _by_eight(victim, f"{API}/explain", [{"text": text} for text in WORST])
 
 
 def batches(victim: Target) -> None:
@@ -80,21 +85,58 @@ def bodies(victim: Target) -> None:
     multipart = {"Content-Type": "multipart/form-data; boundary=b"}
     form = b"text=" + b"%F0%9F%98%80" * 1_700_000
     fields = b"a=b&" * 4_000_000
-    for path, headers, body in (
-        (PREDICT, JSON, deep),
-        (f"{API}/batch_predict", JSON, b"[" * 1_000 + b"]" * 1_000),
-        (f"{API}/batch_predict", JSON, b"[" * 10_000_000),
-        (PREDICT, JSON, b'{"text": "' + b"x" * 25_000_000 + b'"}'),
-        ("/file", multipart, part + wide + b"\r\n--b--\r\n"),
-        ("/file/download", multipart, part + wide + b"\r\n--b--\r\n"),
-        ("/file", multipart, b"--b\r\n\r\n\r\n" * 1_000_000 + b"--b--\r\n"),
-        ("/", FORM, form),
-        ("/sign-in", FORM, form),
-        ("/theme", FORM, fields),
-        ("/", FORM, fields),
+    for what, path, headers, body in (
+        ("JSON 100,000 levels deep", PREDICT, JSON, deep),
+        ("JSON of 1,000 lists", f"{API}/batch_predict", JSON, b"[" * 1_000 + b"]" * 1_000),
+        ("JSON of 10,000,000 lists", f"{API}/batch_predict", JSON, b"[" * 10_000_000),
+        ("a text of 25 MB", PREDICT, JSON, b'{"text": "' + b"x" * 25_000_000 + b'"}'),
+        ("a CSV of 100,000 columns", "/file", multipart, part + wide + b"\r\n--b--\r\n"),
+        ("the same to download", "/file/download", multipart, part + wide + b"\r\n--b--\r\n"),
+        ("1,000,000 parts", "/file", multipart, b"--b\r\n\r\n\r\n" * 1_000_000 + b"--b--\r\n"),
+        ("a form of 20 MB for /", "/", FORM, form),
+        ("a form of 20 MB for /sign-in", "/sign-in", FORM, form),
+        ("4,000,000 fields for /theme", "/theme", FORM, fields),
+        ("4,000,000 fields for /", "/", FORM, fields),
     ):
-        status = _status(victim, "POST", path, headers, body)
-        assert 400 <= status < 500, (path, status)
+        status = victim.meet(what, partial(_send, victim, path, headers, body))
+        assert 400 <= int(status) < 500, (path, status)
+
+
+def explained_bombs(victim: Target) -> None:
+    """The worst texts of 100,000 characters, one by one, and the largest batch."""
+    for text in WORST:
+        body = json.dumps({"text": text}).encode()
+        what = f"explaining {len(text):,} characters of {text[:2]}"
+        status = victim.meet(what, partial(_send, victim, f"{API}/explain", JSON, body))
+        assert status == "200", (what, status)
+    body = json.dumps(["word " * 390] * 10_000).encode()
+    status = victim.meet(
+        "a batch of 20 MB", partial(_send, victim, f"{API}/batch_predict", JSON, body)
+    )
+    assert status == "200", status
+
+
+def unread_pipelines(victim: Target) -> None:
+    """Requests that are sent ahead, of a client that reads no answer; and trailers."""
+
+    get = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with _connect(victim, next(NEWCOMERS)) as client:
+        client.settimeout(3)
+        with suppress(OSError):
+            client.sendall(get * 1_000_000)
+    chunked = {"Transfer-Encoding": "chunked", **JSON}
+    chunk = b'f\r\n{"text":"good"}\r\n0\r\n'
+    for what, body, expected in (
+        ("500,000 trailers", chunk + b"A: b\r\n" * 500_000 + b"\r\n", "200"),
+        ("a chunk extension of 60 MB", b"f;" + b"x" * 60_000_000 + chunk[1:] + b"\r\n", "413"),
+    ):
+        status = victim.meet(what, partial(_send, victim, PREDICT, chunked, body))
+        assert status == expected, (what, status)
+
+
+def _send(victim: Target, path: str, headers: dict[str, str], body: bytes) -> str:
+    """The status for a client that has sent nothing before: its rate is not limited."""
+    return str(_status(victim, "POST", path, headers, body, next(NEWCOMERS)))
 
 
 def odd_requests(victim: Target) -> None:
@@ -181,7 +223,9 @@ def _status(
     host: str = "127.0.0.5",
 ) -> int:
     """The status of the answer, which may come before all is sent."""
-    lines = {"Host": "127.0.0.1", "Content-Length": str(len(body)), "Connection": "close"} | headers
+    lines = {"Host": "127.0.0.1", "Connection": "close"} | headers
+    if "Transfer-Encoding" not in headers:
+        lines.setdefault("Content-Length", str(len(body)))
     head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in lines.items())
     with _connect(victim, host) as client:
         with suppress(ConnectionError):
@@ -213,6 +257,8 @@ CLIENTS: Final[dict[str, Attack]] = {
     "eight clients explain emoji and quotes": explanations,
     "eight clients send batches of 20 MB": batches,
     "bodies that are dear to read": bodies,
+    "texts that are dear to explain, one by one": explained_bombs,
+    "requests sent ahead of answers, and trailers": unread_pipelines,
     "odd requests": odd_requests,
     "two Host headers": two_hosts,
     "guessed secrets": guessed_secrets,

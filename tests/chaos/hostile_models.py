@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import skops.io
 import yaml
 
@@ -57,7 +59,7 @@ def impossible_numbers(victim: Target) -> None:
 def bombs(victim: Target) -> None:
     """Small files that stand for gigabytes."""
     for what, description in DESCRIPTIONS.items():
-        _is_refused(what, lambda d=description: refuse_pickle(d, "it"))  # type: ignore[misc]
+        _meet(victim, f"MLmodel: {what}", lambda d=description: refuse_pickle(d, "it"))  # type: ignore[misc]
     with tempfile.TemporaryDirectory() as name:
         model = Path(name) / MODEL / "model.skops"
         model.parent.mkdir()
@@ -68,11 +70,18 @@ def bombs(victim: Target) -> None:
         with zipfile.ZipFile(zeros, "w", zipfile.ZIP_DEFLATED) as inner:
             inner.writestr("zeros.npy", bytes(500_000_000))
         bomb = next(each for each in members if each != "schema.json")
-        for content in (zeros.getvalue(), bytes(500_000_000)):
+        schema = json.loads(members["schema.json"])
+        schema["content"]["content"]["verbose"] = _shared_lists()
+        for what, changed, content in (
+            ("an archive in the archive", bomb, zeros.getvalue()),
+            ("500 MB of zeros", bomb, bytes(500_000_000)),
+            ("1,000,000,000 empty texts", bomb, _empty_texts()),
+            ("lists that are shared", "schema.json", json.dumps(schema).encode()),
+        ):
             with zipfile.ZipFile(model, "w", zipfile.ZIP_DEFLATED) as archive:
                 for each, kept in members.items():
-                    archive.writestr(each, content if each == bomb else kept)
-            _is_refused("a zip bomb", lambda: make_ready(Path(name)))
+                    archive.writestr(each, content if each == changed else kept)
+            _meet(victim, f"model.skops: {what}", lambda: make_ready(Path(name)))
 
 
 def damaged_entries(victim: Target) -> None:
@@ -135,6 +144,36 @@ def a_folder_that_goes_and_comes(victim: Target) -> None:
     assert b"not mounted" in connection.getresponse().read()
     (victim.root / "away").rename(folder)
     wait_for(lambda: _ready(victim) == 200)
+
+
+def _shared_lists() -> dict[str, object]:
+    """A list of lists of lists: skops would look at it 3 ** 40 times."""
+    kind = {"__class__": "list", "__module__": "builtins", "__loader__": "ListNode"}
+    node: dict[str, object] = {**kind, "__id__": 1, "content": []}
+    for number in range(2, 40):
+        again = {"__id__": number - 1}
+        node = {**kind, "__id__": number, "content": [node, again, again]}
+    return node
+
+
+def _empty_texts() -> bytes:
+    file = io.BytesIO()
+    header = {"descr": "|S0", "fortran_order": False, "shape": (10**9,)}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue()
+
+
+def _meet(victim: Target, what: str, use: Callable[[], object]) -> None:
+    """Refuse a bomb in this process."""
+
+    def refuse() -> str:
+        try:
+            use()
+        except ModelError as error:
+            return str(error)
+        raise AssertionError(f"{what} was accepted")
+
+    victim.meet(what, refuse, [os.getpid()])
 
 
 def _is_refused(what: str, use: Callable[[], object]) -> None:

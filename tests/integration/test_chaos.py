@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.campaign import run
+from tests.chaos.campaign import run, target
 from tests.chaos.hostile_clients import CLIENTS
 from tests.chaos.hostile_models import MODELS
 from tests.chaos.moments import MOMENTS
@@ -24,5 +24,6 @@ def test_nothing_hurts(tmp_path: Path) -> None:
         for name, attack in (CLIENTS | MODELS | MOMENTS).items()
         if not any(word in name for word in LONG)
     }
-    failures = [each for outcome in run(attacks, tmp_path, 1) for each in outcome.failures]
+    with target(tmp_path) as victim:
+        failures = [each for outcome in run(attacks, victim, 1) for each in outcome.failures]
     assert failures == []

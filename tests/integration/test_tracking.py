@@ -18,7 +18,14 @@ from mlflow.types import Schema
 
 from pipelines.errors import RegistryError, RegistryUnavailableError, StorageError
 from pipelines.registry.manifest import verify_manifest
-from pipelines.registry.tracking import PROCESS_TAG, DatasetInput, Tracker, git_commit
+from pipelines.registry.tracking import (
+    PROCESS_TAG,
+    DatasetInput,
+    Tracker,
+    git_commit,
+    has_ended,
+    this_process,
+)
 from pipelines.registry.versions import MANIFEST_TAG
 from tests.integration.tracked import project_settings
 from tests.integration.training_project import TrainingProject
@@ -134,6 +141,17 @@ def test_runs_of_killed_processes_are_ended_at_the_next_start(
         untagged: "RUNNING",
         mine.id: "RUNNING",
     }
+
+
+@pytest.mark.parametrize(
+    "process",
+    ["", "x", "4711", "HOST", "HOST x 1", "HOST 1.5 1", "HOST -1 1", "HOST 0 1",
+     "HOST 99999999999999999999 1", "HOST \u0664\u0667 1", "[1, 2]"],
+)  # fmt: skip
+def test_what_another_program_wrote_is_no_ended_process(process: str) -> None:
+    assert not has_ended(process.replace("HOST", socket.gethostname()))
+    assert not has_ended(this_process())
+    assert has_ended(f"{socket.gethostname()} 99999999 1")
 
 
 def test_data_sets_are_inputs_that_mlflow_can_load(

@@ -16,7 +16,7 @@ from tests.unit.registry.mlflow_server import FakeClient
 def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     """What `Server.client` returns from now on, whatever the server."""
     made = FakeClient(tmp_path / "files")
-    monkeypatch.setattr(Server, "client", lambda self: made)
+    monkeypatch.setattr(Server, "client", lambda self, **_: made)
     return made
 
 

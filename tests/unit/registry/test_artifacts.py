@@ -195,6 +195,7 @@ LAUGHS = b"a: &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(
         b"flavors: " + b"[" * 90_000,
         b"flavors: " + b"{a: " * 45_000,
         b"- " * 90_000,
+        b"flavors: {}\n" + b"a: b\n" * 1_800_000,
         b"",
         b"\xff\xfe\x00",
         b"\0",

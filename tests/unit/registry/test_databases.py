@@ -147,6 +147,26 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         file.parent.chmod(0o755)
 
 
+def test_a_database_that_another_process_writes_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.registry.databases._BUSY", 0.1)
+    file = tmp_path / "mlflow.db"
+    ensure_database(file, make)
+    require_writable(file)
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        ensure_database(file, no_make)  # it can be read
+        with pytest.raises(StorageError, match="another process is writing to it") as found:
+            require_writable(file)
+        assert str(file) in str(found.value)
+        other.execute("COMMIT")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StorageError, match="another process is writing to it"):
+            ensure_database(file, no_make)
+    require_writable(file)
+
+
 @pytest.mark.parametrize("name", ["a?b", "a#b", "a%b", "a%20b", "a b", "ü&;=", "a?b=c"])
 def test_a_path_may_have_any_character(tmp_path: Path, name: str) -> None:
     file = tmp_path / name / "mlflow.db"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 from sklearn.pipeline import Pipeline
+from sklearn.tree._tree import Tree
 
 from pipelines.errors import CorruptModelError
 from pipelines.training.soundness import check_arrays
@@ -106,6 +107,36 @@ def test_refuses_trees_that_point_nowhere(field: str, value: int) -> None:
     state["nodes"][field][0] = value
     tree.__setstate__(state)
     with pytest.raises(CorruptModelError, match="Tree is damaged"):
+        check_arrays(pipeline)
+
+
+@pytest.mark.parametrize("subject", ["decision_tree", "random_forest"])
+def test_refuses_trees_for_more_features_than_there_are(subject: str) -> None:
+    pipeline = deepcopy(fitted_pipeline(subject))
+    owner = _steps(pipeline)[-1]
+    for estimator in getattr(owner, "estimators_", [owner])[-1:]:
+        state = estimator.tree_.__getstate__()
+        state["nodes"]["feature"][0] = 2**29
+        wider = Tree(2**30, estimator.tree_.n_classes, estimator.tree_.n_outputs)
+        wider.__setstate__(state)
+        estimator.tree_ = wider
+        with pytest.raises(CorruptModelError, match=r"is not for .* features"):
+            check_arrays(pipeline)
+        estimator.n_features_in_ = 2**30
+    if owner is not estimator:
+        with pytest.raises(CorruptModelError, match="not every tree is for"):
+            check_arrays(pipeline)
+
+
+def test_looks_at_a_shared_part_once() -> None:
+    pipeline = deepcopy(fitted_pipeline("nbsvm"))
+    shared = [machine(pipeline)]
+    for _ in range(60):
+        shared = [shared, {"again": shared}]
+    pipeline.steps[-1][1].shared = shared
+    check_arrays(pipeline)
+    machine(pipeline).coef_ = machine(pipeline).coef_[:, :1]
+    with pytest.raises(CorruptModelError, match="damaged"):
         check_arrays(pipeline)
 
 

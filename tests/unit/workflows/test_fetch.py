@@ -35,6 +35,12 @@ CHANGES: dict[str, Callable[[Parts], Any]] = {
     "infinite weights": lambda it: it.weighting.weights_.fill(np.inf),
     "NaN coefficients": lambda it: it.classifier.coef_.fill(np.nan),
     "NaN intercept": lambda it: it.classifier.intercept_.fill(np.nan),
+    "a product that is infinite": lambda it: (
+        it.weighting.weights_.put(0, 3e38),
+        it.classifier.coef_.put(0, 1e30),
+    ),
+    "a slope of 1e300": lambda it: setattr(it.calibrated, "slope_", 1e300),
+    "an intercept of 1e300": lambda it: it.classifier.intercept_.fill(1e300),
     "no intercept": lambda it: setattr(it.classifier, "intercept_", np.array([])),
     "one weight": lambda it: setattr(it.weighting, "weights_", np.ones(1, dtype=np.float32)),
     "too few coefficients": lambda it: setattr(it.classifier, "coef_", np.ones((1, 3))),

@@ -267,3 +267,71 @@ def _count_and_wait(file: Path, counted: Event) -> None:
     counts.add("10.0.0.3", -1)
     counted.set()
     time.sleep(60)
+
+
+class Counting(App):
+    """Counts the requests that it has been given, and the headers of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headers: list[list[tuple[bytes, bytes]]] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            self.headers.append(scope["headers"])
+        await super().__call__(scope, receive, send)
+
+
+def test_pipelined_requests_are_answered_in_turn() -> None:
+    app = Counting()
+    body = POST.replace(b"100", b"3")
+    with served(PATIENT, app) as address, connect(address) as client:
+        sender = threading.Thread(
+            target=client.sendall, args=((GET + b"\r\n" + body + b"abc") * 3_000,)
+        )
+        sender.start()
+        received = b""
+        while received.count(b"HTTP/1.1 200") < 6_000 or not received.endswith(b"3"):
+            piece = client.recv(1 << 20)
+            assert piece, received[-200:]
+            received += piece
+        sender.join()
+    answers = [answer[-1:] for answer in received.split(b"HTTP/1.1 200 OK")[1:]]
+    assert answers == [b"0", b"3"] * 3_000
+
+
+def test_pipelined_requests_of_a_client_that_reads_nothing_are_left_unread() -> None:
+    limits = msgspec.structs.replace(PATIENT, body_timeout=1.0)
+    with served(limits) as address, connect(address) as client:
+        client.settimeout(5)
+        with pytest.raises((TimeoutError, ConnectionError)):
+            client.sendall((GET + b"\r\n") * 2_000_000)
+        client.settimeout(PATIENCE)
+        read(client)  # it was given up
+
+
+def test_trailers_are_no_headers() -> None:
+    app = Counting()
+    chunked = POST.replace(b"Content-Length: 100", b"Transfer-Encoding: chunked")
+    trailers = b"3\r\nabc\r\n0\r\n" + b"Host: evil\r\n" * 200 + b"\r\n"
+    with served(PATIENT, app) as address:
+        answer = exchange(address, chunked + trailers + GET + b"Connection: close\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200") == 2
+    assert [[name for name, _ in headers] for headers in app.headers] == [
+        [b"host", b"transfer-encoding"],
+        [b"host", b"connection"],
+    ]
+
+
+def test_what_surrounds_chunks_is_limited() -> None:
+    limits = msgspec.structs.replace(PATIENT, max_body_size=10_000)
+    chunked = POST.replace(b"Content-Length: 100", b"Transfer-Encoding: chunked")
+    with served(limits) as address:
+        extension = exchange(address, chunked + b"3;" + b"a" * 3_000_000 + b"\r\nabc" + END)
+        tiny = exchange(
+            address,
+            chunked.replace(b"Host", b"Connection: close\r\nHost"),
+            b"1\r\na\r\n" * 1_000 + b"0\r\n\r\n",
+        )
+    assert extension.startswith(b"HTTP/1.1 413")
+    assert tiny.endswith(b"\r\n1000")
