@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
+from multiprocessing.connection import Connection
 from typing import Final
 from urllib.parse import urlsplit
 
-from tests.chaos.campaign import PREDICT, Attack, Target, post
+from tests.chaos.campaign import PREDICT, Attack, Target, connect, post
 
 API: Final = "/api/v1/inference"
 JSON: Final = {"Content-Type": "application/json"}
@@ -24,6 +27,8 @@ NEWCOMERS: Final = (f"127.0.{10 + n // 250}.{1 + n % 250}" for n in count())
 """Addresses that were not used before."""
 WORST: Final = ("😀" * 100_000, '"' * 100_000, "a. " * 33_333, "!?" * 50_000)
 """Texts that take the longest to explain."""
+EXPLAINED: Final = [{"text": text} for text in WORST]
+BATCHES: Final = [["word " * 390] * 10_000]
 
 
 def stalled_connections(victim: Target) -> None:
@@ -69,12 +74,24 @@ def large_heads(victim: Target) -> None:
 
 def explanations(victim: Target) -> None:
     """Eight clients ask to explain the worst texts of 100,000 characters as often as they may."""
-    _by_eight(victim, f"{API}/explain", [{"text": text} for text in WORST])
+    _by_eight(victim.service.url, f"{API}/explain", EXPLAINED)
 
 
 def batches(victim: Target) -> None:
     """Eight clients send 20 MB of short texts as often as they may."""
-    _by_eight(victim, f"{API}/batch_predict", [["word " * 390] * 10_000])
+    _by_eight(victim.service.url, f"{API}/batch_predict", BATCHES)
+
+
+def explanations_elsewhere(victim: Target) -> None:
+    """The same clients at a service that does nothing: what they cost this machine themselves."""
+    with _idle_service() as url:
+        _by_eight(url, f"{API}/explain", EXPLAINED)
+
+
+def batches_elsewhere(victim: Target) -> None:
+    """The same for batches."""
+    with _idle_service() as url:
+        _by_eight(url, f"{API}/batch_predict", BATCHES)
 
 
 def bodies(victim: Target) -> None:
@@ -189,14 +206,46 @@ def guessed_secrets(victim: Target) -> None:
     assert statuses[-1] == 429
 
 
-def _by_eight(victim: Target, path: str, bodies: list[object]) -> None:
+@contextmanager
+def _idle_service() -> Iterator[str]:
+    """The URL of a process that reads what it is sent, and answers 200."""
+    spawn = multiprocessing.get_context("spawn")
+    found, sent = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=_idle, args=(sent,), daemon=True)
+    process.start()
+    try:
+        yield found.recv()
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _idle(address: Connection) -> None:
+    class Idle(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Idle)
+    address.send(f"http://127.0.0.1:{server.server_port}")
+    server.serve_forever()
+
+
+def _by_eight(url: str, path: str, bodies: Sequence[object]) -> None:
     """Send bodies from eight addresses for a while; only too many of them are refused."""
     encoded = [json.dumps(body).encode() for body in bodies]
     deadline = time.monotonic() + HEAVY_SECONDS
     statuses: set[int] = set()
 
     def ask(number: int) -> None:
-        connection = victim.connect(f"127.0.2.{number}")
+        connection = connect(url, f"127.0.2.{number}")
         while time.monotonic() < deadline:
             connection.request("POST", path, encoded[number % len(encoded)], JSON)
             answer = connection.getresponse()
@@ -255,7 +304,9 @@ CLIENTS: Final[dict[str, Attack]] = {
     "answers that nobody reads": unread_answers,
     "heads of 20 MB": large_heads,
     "eight clients explain emoji and quotes": explanations,
+    "eight clients ask another service, for comparison": explanations_elsewhere,
     "eight clients send batches of 20 MB": batches,
+    "eight clients send 20 MB elsewhere, for comparison": batches_elsewhere,
     "bodies that are dear to read": bodies,
     "texts that are dear to explain, one by one": explained_bombs,
     "requests sent ahead of answers, and trailers": unread_pipelines,
