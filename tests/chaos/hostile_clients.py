@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import count
+from itertools import count, islice
 from multiprocessing.connection import Connection
 from typing import Final
 from urllib.parse import urlsplit
@@ -241,11 +241,12 @@ def _idle(address: Connection) -> None:
 def _by_eight(url: str, path: str, bodies: Sequence[object]) -> None:
     """Send bodies from eight addresses for a while; only too many of them are refused."""
     encoded = [json.dumps(body).encode() for body in bodies]
+    addresses = list(islice(NEWCOMERS, 8))
     deadline = time.monotonic() + HEAVY_SECONDS
     statuses: set[int] = set()
 
     def ask(number: int) -> None:
-        connection = connect(url, f"127.0.2.{number}")
+        connection = connect(url, addresses[number])
         while time.monotonic() < deadline:
             connection.request("POST", path, encoded[number % len(encoded)], JSON)
             answer = connection.getresponse()
