@@ -1,4 +1,4 @@
-"""Opinion lexicons: VADER's with its rules, AFINN's and Bing Liu's words."""
+"""Opinion lexicons: VADER's with its rules, AFINN's and Bing Liu's words, and idioms of ours."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.base_model.sources import AFINN, BING_LIU
 from pipelines.errors import MissingExtraError
+
+IDIOMS: Final = Path(__file__).with_name("idioms.csv")
+"""Written by hand for OpinionLens, from what is common in English."""
 
 _AFINN_STRENGTH: Final = 4 / 5
 """From AFINN's scale, -5 to 5, to VADER's."""
@@ -55,6 +59,12 @@ def load_words(vader: Vader, folder: Path) -> dict[str, float]:
         See `pipelines.base_model.sources.real_data`.
     """
     return {**_bing_liu(folder), **_afinn(folder), **vader.words}
+
+
+def load_idioms() -> dict[str, bool]:
+    """Idioms and other expressions of several words, by whether they are positive."""
+    rows = pl.read_csv(IDIOMS).select("expression", pl.col("polarity") == "positive")
+    return dict(rows.iter_rows())
 
 
 def _afinn(folder: Path) -> dict[str, float]:

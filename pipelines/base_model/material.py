@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
+from pipelines.base_model.lexicons import load_idioms
 from pipelines.base_model.recipe import (
+    NONE_NEGATED,
     Features,
     Recipe,
     Rows,
     fit_table,
+    idiom_rows,
     lexicon_rows,
     negated_words,
     sentence_rows,
@@ -33,15 +38,15 @@ class Material(msgspec.Struct, frozen=True):
     features : Features
     domains : list of str
         The domain of each part; empty for what is of none, as the lexicons.
-    negatable : list of str
-        Words that negation takes back as far as little is learnt of it.
+    negated : int32 array, shape (n, 2)
+        Words that negation takes back as far as little is learnt of it; see `negated_words`.
     """
 
     features: Features
     domains: list[str]
     recipe: Recipe
     seed: int
-    negatable: list[str]
+    negated: NDArray[np.int32] = NONE_NEGATED
 
     @classmethod
     def of(
@@ -50,18 +55,17 @@ class Material(msgspec.Struct, frozen=True):
         domains: Sequence[str],
         recipe: Recipe,
         seed: int,
-        negatable: Iterable[str] = (),
+        negated: NDArray[np.int32] = NONE_NEGATED,
     ) -> Material:
         """Stack `parts`."""
-        return cls(Features.of(parts, recipe), list(domains), recipe, seed, list(negatable))
+        return cls(Features.of(parts, recipe), list(domains), recipe, seed, negated)
 
     def fit(self, without: Sequence[str] = ()) -> LinearScorer:
         """Fit on all domains but some; not calibrated."""
         rows = self.features.rows(
             [part for part, domain in enumerate(self.domains) if domain not in without]
         )
-        negated = negated_words(self.negatable, self.recipe)
-        weights, bias = fit_table(self.features, rows, self.recipe, self.seed, negated)
+        weights, bias = fit_table(self.features, rows, self.recipe, self.seed, self.negated)
         info = TableInfo(
             ngram_max=self.recipe.vectorizer.ngram_max,
             bits=self.recipe.vectorizer.bits,
@@ -91,7 +95,7 @@ def read_opinions(
     seed: int,
     on_stage: Callable[[str], None],
 ) -> Material:
-    """Which way texts lean: those of each source, sentences of them, words of the lexicons."""
+    """Which way texts lean: those of each source, sentences of them, lexicons and idioms."""
     parts: list[Rows] = []
     domains: list[str] = []
     by_source = texts.partition_by("source", maintain_order=True)
@@ -99,7 +103,10 @@ def read_opinions(
         on_stage(f"reading {some['source'][0]} ({number} of {len(by_source)})")
         parts += [text_rows(some, recipe), sentence_rows(some, vader, recipe)]
         domains += [some["domain"][0]] * 2
-    parts.append(lexicon_rows(words, recipe))
+    idioms = idiom_rows(load_idioms(), recipe)
+    parts += [lexicon_rows(words, recipe), idioms]
     # An emoticon after a negated word is not negated.
-    negatable = [word for word in words if word.isalpha()]
-    return Material.of(parts, [*domains, ""], recipe, seed, negatable)
+    negated = negated_words([word for word in words if word.isalpha()], recipe)
+    # Of a word that an idiom negates, the idiom says what is learnt.
+    taught = np.isin(negated[:, 1], idioms.counts.indices)
+    return Material.of(parts, [*domains, "", ""], recipe, seed, negated[~taught])

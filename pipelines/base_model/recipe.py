@@ -1,22 +1,25 @@
 """The base model: one linear model for opinions on anything, in English.
 
-It is fitted on rows of three kinds, each with a weight of its own:
+It is fitted on rows of four kinds, each with a weight of its own:
 
 - the texts of every source, classes balanced inside each;
 - single sentences of the longer texts. A sentence takes the label of its text where VADER's rules
   say the same of it; one of which they say little counts less, and one they contradict is left
   out. They teach what short texts look like;
-- the words of three opinion lexicons as texts of one word, as heavy as they are strong.
+- the words of three opinion lexicons as texts of one word, as heavy as they are strong;
+- idioms of ours (`idioms.csv`), alone and in a few frames that say nothing.
 
 What a negated word means is learnt where enough rows have it. Of a word of the lexicons that few
-rows negate, negation takes back what the word itself says.
+rows negate, negation takes back what the word itself says, if no idiom negates it.
+A negator alone leans to the negative; a part of that is taken away, for where it turns a complaint
+round.
 
 The lexicons are needed here only: what is kept of them is the weights that were learnt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -25,6 +28,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from pipelines.config.params import Vectorizer
+from pipelines.text.languages import LANGUAGES
 from pipelines.text.sentences import split_sentences
 from pipelines.text.vectorizer import HashedNgramVectorizer, TermWeighting, log_count_ratio
 from pipelines.training import calibration
@@ -38,8 +42,12 @@ if TYPE_CHECKING:
 _SENTENCE_WORDS: Final = range(3, 41)
 """Shorter ones say nothing, longer ones are not sentences."""
 
+_FRAMES: Final = ("{}", "Well, {}.", "I would say {}.", "{}, to be honest.")
+"""Around idioms, so that what they are made of stands in enough rows."""
+
 _TOLERANCE: Final = 0.1
-_NONE_NEGATED: Final = np.empty((0, 2), dtype=np.int32)
+NONE_NEGATED: Final = np.empty((0, 2), dtype=np.int32)
+"""No pair of buckets; see `negated_words`."""
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +65,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         Added to the weighted counts of each class before the log of their ratio is taken.
     lexicon : float
         Mean weight of a word of the lexicons.
+    idioms : float
+        Mean weight of a text that is made of an idiom.
     agreeing, neutral : float
         Mean weight of a sentence with which VADER agrees, and of one without much opinion.
     opinion : float
@@ -70,6 +80,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     negated : float
         Negation takes back half of what a word of the lexicons says if so many rows negate it, and
         more if fewer do.
+    negators : float
+        A negator keeps this share of its own weight.
     kept : int
         Number of weights that are kept at most, the largest ones.
     """
@@ -80,6 +92,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     min_df: int = 3
     smoothing: float = 5.0
     lexicon: float = 1.0
+    idioms: float = 1.0
     agreeing: float = 1.0
     neutral: float = 0.4
     opinion: float = 0.3
@@ -99,6 +112,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     )
     folds: int = 5
     negated: float = 1_000
+    negators: float = 0.75
     kept: int = 1_250_000
 
 
@@ -177,10 +191,16 @@ def lexicon_rows(words: dict[str, float], recipe: Recipe) -> Rows:
     return Rows(counts, values > 0, recipe.lexicon * strength / strength.mean())
 
 
+def idiom_rows(idioms: Mapping[str, bool], recipe: Recipe) -> Rows:
+    """Idioms, by whether they are positive, in every frame; both classes equally heavy."""
+    texts = [frame.format(idiom) for frame in _FRAMES for idiom in idioms]
+    positive = np.tile(np.fromiter(idioms.values(), np.bool_, len(idioms)), len(_FRAMES))
+    return Rows(_count(texts, recipe), positive, recipe.idioms * class_weights(positive))
+
+
 def negated_words(words: Iterable[str], recipe: Recipe) -> NDArray[np.int32]:
     """The buckets of single words and of the same words negated, shape (n, 2)."""
-    vectorizer = msgspec.structs.replace(recipe.vectorizer, ngram_max=1)
-    alone = msgspec.structs.replace(recipe, vectorizer=vectorizer)
+    alone = _of_single_words(recipe)
     every = list(words)
     plain, negated = _count(every, alone), _count([f"not {word}" for word in every], alone)
     ends = plain.indptr[1:], negated.indptr[1:]
@@ -189,6 +209,18 @@ def negated_words(words: Iterable[str], recipe: Recipe) -> NDArray[np.int32]:
     return np.column_stack(
         [plain.indices[ends[0][single] - 1], negated.indices[ends[1][single] - 1]]
     ).astype(np.int32)
+
+
+def _negators(recipe: Recipe) -> NDArray[np.int32]:
+    """The buckets of the words that negate."""
+    counts = _count(LANGUAGES["en"].negators.split(), _of_single_words(recipe))
+    single = np.diff(counts.indptr) == 1  # not "dont", which is two tokens
+    return np.unique(counts.indices[counts.indptr[:-1][single]])
+
+
+def _of_single_words(recipe: Recipe) -> Recipe:
+    vectorizer = msgspec.structs.replace(recipe.vectorizer, ngram_max=1)
+    return msgspec.structs.replace(recipe, vectorizer=vectorizer)
 
 
 def sentence_rows(texts: pl.DataFrame, vader: Vader, recipe: Recipe) -> Rows:
@@ -226,12 +258,13 @@ def fit_table(
     rows: NDArray[np.int64],
     recipe: Recipe,
     seed: int,
-    negated: NDArray[np.int32] = _NONE_NEGATED,
+    negated: NDArray[np.int32] = NONE_NEGATED,
 ) -> tuple[NDArray[np.float32], float]:
     """Fit a support vector machine on naive Bayes log-count ratios (Wang and Manning 2012).
 
     The same rows in the same order give the same model. `negated` says which words negation takes
-    back as far as little is learnt of it; see `negated_words`.
+    back as far as little is learnt of it; see `negated_words`. If there are any, the weights of
+    negators are lowered too.
 
     Returns
     -------
@@ -264,6 +297,7 @@ def fit_table(
         words, taken_back = negated.T
         share = recipe.negated / (recipe.negated + frequency[taken_back])
         weights[taken_back] -= share * weights[words]
+        weights[_negators(recipe)] *= recipe.negators
     weights[np.argsort(-np.abs(weights), kind="stable")[recipe.kept :]] = 0
     return weights, float(bias)
 

@@ -14,13 +14,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from pipelines.base_model.everyday_texts import CHOOSING, LAST_LOOK, load_everyday
-from pipelines.base_model.lexicons import Vader
+from pipelines.base_model.lexicons import Vader, load_idioms
+from pipelines.base_model.material import read_opinions
 from pipelines.base_model.recipe import (
     Features,
     Recipe,
     Rows,
     fit_sigmoid,
     fit_table,
+    idiom_rows,
     lexicon_rows,
     negated_words,
     sentence_rows,
@@ -73,6 +75,18 @@ class TestRows:
         assert rows.weights.mean() == pytest.approx(2.0)
         assert_allclose(rows.weights / rows.weights[1], [3, 1, 4])
         assert rows.counts.nnz == 3
+
+    def test_idioms_stand_alone_and_in_frames_and_both_classes_are_equally_heavy(self) -> None:
+        idioms = {"hidden gem": True, "steer clear": False, "fell flat": False}
+        rows = idiom_rows(idioms, msgspec.structs.replace(RECIPE, idioms=2.0))
+        assert rows.weights[rows.positive].sum() == pytest.approx(rows.weights.sum() / 2)
+        assert rows.weights.mean() == pytest.approx(2.0)
+        columns = rows.counts.tocsc()
+        for idiom, positive in idioms.items():
+            for bucket in count([idiom]).indices:
+                holding = columns[:, bucket].indices
+                assert holding.size >= Recipe().min_df
+                assert set(rows.positive[holding]) == {positive}
 
     def test_a_sentence_that_vader_contradicts_is_left_out(self) -> None:
         texts = frame(
@@ -158,7 +172,7 @@ class TestFitting:
         assert words.shape == (2, 2)
 
         def margins(negated: float) -> NDArray[np.float32]:
-            recipe = msgspec.structs.replace(RECIPE, negated=negated)
+            recipe = msgspec.structs.replace(RECIPE, negated=negated, negators=1.0)
             rows = features.rows([0, 1])
             return count(negations) @ fit_table(features, rows, recipe, 3, words)[0]
 
@@ -168,6 +182,20 @@ class TestFitting:
         # Nine rows say what "not great" means, none what "not awful" does.
         assert_allclose(margins(9.0) - learnt, [-great / 2, -awful], rtol=1e-5)
         assert_allclose(margins(1e-6)[0], learnt[0], rtol=1e-5)
+
+    def test_a_negator_keeps_a_share_of_its_weight(self) -> None:
+        features = Features.of([self.rows(), Rows(count(["so not great"] * 9), *NINE)], RECIPE)
+        words = negated_words(["awful"], RECIPE)
+        (negator,) = count(["not"]).indices
+
+        def table(negators: float) -> NDArray[np.float32]:
+            recipe = msgspec.structs.replace(RECIPE, negators=negators)
+            return fit_table(features, features.rows([0, 1]), recipe, 3, words)[0]
+
+        whole, half = table(1.0), table(0.5)
+        assert whole[negator] != 0
+        assert half[negator] == pytest.approx(whole[negator] / 2)
+        assert_array_equal(np.delete(half, negator), np.delete(whole, negator))
 
     def test_only_the_largest_weights_are_kept(self) -> None:
         every, _ = self.fit(self.rows())
@@ -203,6 +231,25 @@ def test_the_lexicon_of_vader() -> None:
     scores = vader.scores(["It is good.", "It is not good.", "It is there."])
     assert scores[0] > 0 > scores[1]
     assert scores[2] == 0
+
+
+def test_negation_takes_nothing_back_of_a_word_that_an_idiom_negates() -> None:
+    texts = frame(("It was great fun. We saw it twice.", 1), ("It was awful. We left early.", 0))
+    texts = texts.with_columns(source=pl.lit("films"), domain=pl.lit("films"))
+    recipe = msgspec.structs.replace(RECIPE, vectorizer=Vectorizer(ngram_max=2, bits=22))
+    words = {"happier": 2.0, "tasty": 1.0}
+    material = read_opinions(texts, FewWords(), words, recipe, 0, lambda stage: None)
+    assert_array_equal(material.negated, negated_words(["tasty"], recipe))
+
+
+def test_idioms_are_many_of_both_kinds_and_no_everyday_text() -> None:
+    idioms = load_idioms()
+    positive = sum(idioms.values())
+    assert min(positive, len(idioms) - positive) >= 75
+    assert all(len(idiom.split()) > 1 for idiom in idioms)
+    assert not {idiom.lower() for idiom in idioms} & {
+        text.lower().strip(" .!?") for text in load_everyday()["text"]
+    }
 
 
 def test_everyday_texts_are_many_balanced_and_differ() -> None:
