@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines.base_model.everyday_texts import CHOOSING, LAST_LOOK, load_everyday
 from pipelines.base_model.lexicons import Vader, load_idioms
+from pipelines.base_model.material import read_opinions
 from pipelines.base_model.recipe import (
     Features,
     Recipe,
@@ -230,6 +231,15 @@ def test_the_lexicon_of_vader() -> None:
     scores = vader.scores(["It is good.", "It is not good.", "It is there."])
     assert scores[0] > 0 > scores[1]
     assert scores[2] == 0
+
+
+def test_negation_takes_nothing_back_of_a_word_that_an_idiom_negates() -> None:
+    texts = frame(("It was great fun. We saw it twice.", 1), ("It was awful. We left early.", 0))
+    texts = texts.with_columns(source=pl.lit("films"), domain=pl.lit("films"))
+    recipe = msgspec.structs.replace(RECIPE, vectorizer=Vectorizer(ngram_max=2, bits=22))
+    words = {"happier": 2.0, "tasty": 1.0}
+    material = read_opinions(texts, FewWords(), words, recipe, 0, lambda stage: None)
+    assert_array_equal(material.negated, negated_words(["tasty"], recipe))
 
 
 def test_idioms_are_many_of_both_kinds_and_no_everyday_text() -> None:
