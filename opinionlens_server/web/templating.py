@@ -34,6 +34,8 @@ HTMX_CONFIG: Final = {
     # The Content-Security-Policy forbids both.
     "includeIndicatorStyles": False,
     "allowEval": False,
+    # New parts of a page listen at once: otherwise a choice made in their first 20 ms is lost.
+    "defaultSettleDelay": 0,
     # Error answers carry a message for the same place on the page.
     "responseHandling": [{"code": "204", "swap": False}, {"code": "...", "swap": True}],
 }

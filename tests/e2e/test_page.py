@@ -516,7 +516,8 @@ def test_any_number_of_classes_fits_every_screen(
 
 def wait_for_model(service: Service, model: str) -> None:
     deadline = time.monotonic() + PATIENCE
-    while httpx.get(f"{service.url}/api/v1/models/active").json()["id"] != model:
+    url = f"{service.url}/api/v1/inference/predict"
+    while httpx.post(url, json={"text": "word1"}).json()["model"] != model:
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
