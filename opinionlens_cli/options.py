@@ -87,6 +87,13 @@ StartOption = Annotated[
         help=f"Linear model to start from: {NAMES}. Default: conf/params.yaml, else from scratch.",
     ),
 ]
+RegisterOption = Annotated[
+    str | None,
+    typer.Option(help="Register the model under this name, and fetch it into the cache."),
+]
+NewAliasOption = Annotated[
+    str | None, typer.Option(help="Alias that points to the new version, such as champion.")
+]
 
 
 class Engine(StrEnum):

@@ -18,7 +18,14 @@ from opinionlens_cli.console import (
     stages,
     warn,
 )
-from opinionlens_cli.options import NAMES, NEW_NAME, LabelledFile, takes_labelled_file
+from opinionlens_cli.options import (
+    NAMES,
+    NEW_NAME,
+    LabelledFile,
+    NewAliasOption,
+    RegisterOption,
+    takes_labelled_file,
+)
 
 if TYPE_CHECKING:
     from pipelines.workflows.adapt import Adapted
@@ -38,13 +45,8 @@ def adapt_cli(
     start: Annotated[
         str, typer.Option("--from", help=f"Linear model to start from: {NAMES}.")
     ] = "base",
-    name: Annotated[
-        str | None,
-        typer.Option(help="Register the model under this name, and fetch it into the cache."),
-    ] = None,
-    alias: Annotated[
-        str | None, typer.Option(help="Alias that points to the new version, such as champion.")
-    ] = None,
+    name: RegisterOption = None,
+    alias: NewAliasOption = None,
     activate: Annotated[
         bool, typer.Option("--activate", help="Let it answer from now on; needs --name.")
     ] = False,

@@ -20,7 +20,12 @@ from opinionlens_cli.console import (
     stages,
     warn,
 )
-from opinionlens_cli.options import LabelColumnOption, TextColumnOption
+from opinionlens_cli.options import (
+    LabelColumnOption,
+    NewAliasOption,
+    RegisterOption,
+    TextColumnOption,
+)
 
 if TYPE_CHECKING:
     from pipelines.labelling.active_learning import Accuracy
@@ -178,13 +183,8 @@ def remove_cli(
 @app.command("train", epilog=_PAGE)
 def train_cli(
     project: ProjectArgument,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Register the model under this name, and fetch it into the cache."),
-    ] = None,
-    alias: Annotated[
-        str | None, typer.Option(help="Alias that points to the new version, such as champion.")
-    ] = None,
+    model: RegisterOption = None,
+    alias: NewAliasOption = None,
     activate: Annotated[
         bool, typer.Option("--activate", help="Let it answer from now on; needs --model.")
     ] = False,

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pipelines.training.text_profile import TextProfile
 
 MODEL_FILE: Final = "model.skops"
+EXAMPLE: Final = ["A quiet, lovely film.", "The battery died after two days."]
+"""Texts of our own: a logged model shows its input example to everybody."""
 VERDICTS: Final = "verdicts"
 """The parameter of a logged model that asks for probabilities with the labels."""
 _LOADER: Final = "pipelines.batch.pyfunc"

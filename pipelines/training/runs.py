@@ -35,7 +35,7 @@ from pipelines.training.figures import (
 )
 from pipelines.training.fitting import fit_pipeline, for_workers, probabilities
 from pipelines.training.model_card import CardFacts, DataFacts, library_versions, model_card
-from pipelines.training.persistence import save_model
+from pipelines.training.persistence import EXAMPLE, save_model
 from pipelines.training.reports import read_baselines
 from pipelines.training.spreading import Workers, ray_workers
 from pipelines.training.starting import Start, kind_of, starting_from
@@ -290,7 +290,7 @@ def finish(
     profile = stop.run(lambda: _profile(job, pipeline))
     with temporary_folder("olens-model-") as temporary:
         folder = temporary / "model"
-        stop.run(lambda: save_model(pipeline, folder, card, metrics, _EXAMPLE, profile))
+        stop.run(lambda: save_model(pipeline, folder, card, metrics, EXAMPLE, profile))
         all_params = {"subject": job.subject.name, **job.flat(parameters)}
         model_id = run.log_model(folder, all_params, names, job.tags())
     return model_id, metrics
@@ -339,10 +339,6 @@ def log_figures(run: Run, figures: Mapping[str, Figure], artifact_path: str) -> 
 def time_stamp() -> str:
     """The time in UTC as names of runs and studies have it, ``20261125-225603``."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
-
-
-# Text of our own: a logged model shows its input example to everybody.
-_EXAMPLE: Final = ["A quiet, lovely film.", "The battery died after two days."]
 
 
 _AT_ONCE: Final = 20_000

@@ -22,7 +22,7 @@ from pipelines.training.model_card import (
     library_versions,
     model_card,
 )
-from pipelines.training.persistence import save_model
+from pipelines.training.persistence import EXAMPLE, save_model
 from pipelines.training.runs import flattened
 from pipelines.training.text_profile import TextProfile
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from pipelines.inference.linear_scorer import LinearScorer
 
 _SUBJECT: Final = "nbsvm"
-_EXAMPLE: Final = ["A quiet, lovely film.", "The battery died after two days."]
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,5 +131,5 @@ def log_learnt(
             )
         )
         folder = temporary / "model"
-        save_model(pipeline, folder, card, metrics, _EXAMPLE, profile)
+        save_model(pipeline, folder, card, metrics, EXAMPLE, profile)
         return run.log_model(folder, {"subject": subject, **parameters}, flattened(metrics), tags)

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 TABLE_TAG: Final = "olens.base.sha256"
 """Tag of a logged base model: SHA-256 of the packed table it was made of."""
 
-_EXAMPLE: Final = ["A quiet, lovely film.", "The battery died after two days."]
-
 
 def register(
     settings: Settings,
@@ -149,7 +147,7 @@ def log_base(settings: Settings, name: str = BASE) -> str:
     """
     from pipelines.inference.compiling import as_pipeline
     from pipelines.registry.tracking import Tracker
-    from pipelines.training.persistence import save_model
+    from pipelines.training.persistence import EXAMPLE, save_model
     from pipelines.training.runs import flattened
     from pipelines.training.text_profile import read_profile
 
@@ -172,5 +170,5 @@ def log_base(settings: Settings, name: str = BASE) -> str:
         folder = temporary / "model"
         card = (FOLDERS[name] / CARD_FILE).read_text(encoding="utf-8")
         profile = read_profile(FOLDERS[name])
-        save_model(as_pipeline(scorer), folder, card, metrics, _EXAMPLE, profile)
+        save_model(as_pipeline(scorer), folder, card, metrics, EXAMPLE, profile)
         return run.log_model(folder, {"subject": name}, flattened(metrics), tags)
