@@ -15,7 +15,7 @@ FRESH_SECONDS: Final = 15.0
 """How long a listing is reused."""
 
 GRACE_SECONDS: Final = 10.0
-"""Added to the registry's timeout, for several requests and the import of MLflow."""
+"""Added to the registry's timeout, as a listing takes several requests."""
 
 
 class RegistryListing:
@@ -43,9 +43,14 @@ class RegistryListing:
         RegistryUnavailableError, RegistryAuthError
             If it does not answer in time, or refuses.
         """
+        from pipelines.registry.client import Registry
+
+        registry = Registry(self._settings)
+        # Takes seconds, at most once, in which the registry has not been asked yet.
+        await in_daemon_thread(registry.server.load_mlflow, "mlflow")
         deadline = self._settings.timeout + GRACE_SECONDS
         if self._listing is None or self._listing.done():
-            self._listing = in_daemon_thread(self._list, "registry")
+            self._listing = in_daemon_thread(registry.models, "registry")
             self._listing.add_done_callback(_retrieve)
         try:
             self._models = await asyncio.wait_for(asyncio.shield(self._listing), deadline)
@@ -59,11 +64,6 @@ class RegistryListing:
             raise
         self._listed = time.monotonic()
         return self._models
-
-    def _list(self) -> list[RegisteredModel]:
-        from pipelines.registry.client import Registry
-
-        return Registry(self._settings).models()
 
 
 def _retrieve(listing: asyncio.Future[list[RegisteredModel]]) -> None:

@@ -106,6 +106,11 @@ class Server(msgspec.Struct, frozen=True):
         """The account for this server, as far as OpinionLens knows."""
         return self.credentials.username or urlsplit(self.uri).username or ""
 
+    def load_mlflow(self) -> None:
+        """Import MLflow with our defaults, which takes seconds the first time."""
+        set_mlflow_defaults(self.timeout)
+        import mlflow  # noqa: F401
+
     def client(self, *, writing: bool = False) -> MlflowClient:
         """An MLflow client that tracks and registers on this server; for `writing`, if it can.
 
@@ -113,7 +118,7 @@ class Server(msgspec.Struct, frozen=True):
         process. In the URI they stay with the one they are for, artifacts included. A SQLite
         database that is not there is made first.
         """
-        set_mlflow_defaults(self.timeout)
+        self.load_mlflow()
         from mlflow import MlflowClient
 
         uri = self.authenticated_uri

@@ -29,7 +29,7 @@ LABELLED: FilePayload = {
     "buffer": b"text,label\n" + b"good,1\nbad,0\nbad but good,0\nbad but good,1\n" * 5,
 }
 # Loading a model that is not linear imports scikit-learn.
-SLOW = 30_000
+SLOW = 1000 * PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +210,7 @@ def test_a_model_is_made_of_a_labelled_file(page: Page, admin: Service, tmp_path
     page.get_by_label("Name of the model").fill("taught")
     page.get_by_role("button", name="Learn and compare").click()
     result = page.get_by_role("region", name="What came of the file")
-    expect(result.get_by_role("table")).to_contain_text("From scratch", timeout=2 * SLOW)
+    expect(result.get_by_role("table")).to_contain_text("From scratch", timeout=SLOW)
     result.get_by_role("button", name="Activate taught-v1").click()
     expect(page.get_by_role("status")).to_have_text("taught-v1 answers now.")
     assert answering(admin) == "taught-v1"

@@ -81,8 +81,10 @@ def press_until_killed(page: Page, profile: Path) -> tuple[list[int], int]:
         while True:
             page.keyboard.press("2")
             page.locator(f'[data-label-text="{shown}"]').wait_for(state="detached")
+            # Read first: a kill in between must not have it told and shown last as well.
+            following = number(page)
             told.append(shown)
-            shown = number(page)
+            shown = following
     except PlaywrightError:
         killer.join()
         assert not page.context.browser or not page.context.browser.is_connected()
