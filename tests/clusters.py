@@ -19,7 +19,12 @@ def ray_nodes(count: int, cpus: int = 2) -> Iterator[Any]:
     require(find_spec("ray"), "ray is not installed")
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 0, "object_store_memory": _STORE}
+    head = {
+        "num_cpus": 0,
+        "object_store_memory": _STORE,
+        # A dead node is noticed after five misses: 5 seconds, not 15.
+        "_system_config": {"health_check_period_ms": 1000},
+    }
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(count):

@@ -21,7 +21,7 @@ from pipelines.batch.ray_scoring import RayScoringRun
 from pipelines.batch.scoring import Job, ScoringRun
 from pipelines.text.vectorizer import TermWeighting
 from pipelines.training.linear import LinearSVM
-from pipelines.training.spreading import Ref, ray_workers, spread
+from pipelines.training.spreading import RayWorkers, Ref, ray_workers, spread
 from pipelines.training.tuning import Plan, tune
 from tests.clusters import kill_node, ray_nodes
 from tests.integration.commands import Olens
@@ -230,38 +230,35 @@ def test_what_a_cluster_cannot_train_is_one_line(olens: Olens, given: list[str])
     assert "goes with --engine ray" in local.message
 
 
-def test_a_solution_is_the_same_when_a_node_is_killed(
-    cluster: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_solution_is_the_same_when_a_node_is_killed(cluster: Any) -> None:
     cluster.add_node(num_cpus=2)
-    data = word_counts(10_000, seed=0)
+    data = word_counts(3_000, seed=0)
     weighting = TermWeighting("tfidf").fit(data.counts)
-
-    def solved(on_value: Callable[[], None]) -> LinearSVM:
-        with ray_workers(cluster.address) as workers:
-            get = workers.get
-
-            def watched(ref: Ref) -> object:
-                on_value()
-                return get(ref)
-
-            monkeypatch.setattr(workers, "get", watched)
-            workers.count = 6
-            parts = spread(workers, partial(_some, data.counts), *data.counts.shape)
-            rows = weighting.transform(parts)
-            return LinearSVM(random_state=0).fit(rows, data.labels)
-
     asked: list[bool] = []
-    undisturbed = solved(lambda: asked.append(True))
-    half = len(asked) // 2
-    asked.clear()
 
     def kill_half_way() -> None:
-        asked.append(True)
         if len(asked) == half:
             kill_node(cluster)
 
-    again = solved(kill_half_way)
+    def solved(workers: RayWorkers, on_value: Callable[[], None]) -> LinearSVM:
+        get = workers.get
+
+        def watched(ref: Ref) -> object:
+            asked.append(True)
+            on_value()
+            return get(ref)
+
+        asked.clear()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(workers, "get", watched)
+            parts = spread(workers, partial(_some, data.counts), *data.counts.shape)
+            return LinearSVM(random_state=0).fit(weighting.transform(parts), data.labels)
+
+    with ray_workers(cluster.address) as workers:
+        workers.count = 3
+        undisturbed = solved(workers, lambda: None)
+        half = len(asked) // 2
+        again = solved(workers, kill_half_way)
     assert len(asked) >= 2 * half > 20
     assert np.array_equal(again.coef_, undisturbed.coef_)
 
