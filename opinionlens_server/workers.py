@@ -164,6 +164,7 @@ class Workers(Multiprocess):
                 worker.join()
                 self._replace(place, worker)
             elif serves and worker not in self._serving:
+                logger.info("Worker %s serves.", worker.pid)
                 self._serving.add(worker)
                 self._pauses[place].reset()
                 self._has_served, self._failures = True, 0

@@ -30,7 +30,6 @@ from tests.chaos.campaign import (
     Target,
     is_consistent,
     post,
-    workers,
 )
 from tests.disks import small_disk
 from tests.serving import Service, environment, install_linear, serve, serve_command
@@ -169,13 +168,17 @@ def killed_labelling(victim: Target) -> None:
     with _project() as root, serve(root, "--workers", "2") as service:
         ended = threading.Event()
         people = [Annotator(service, name, ended) for name in ("ann", "bob")]
-        for _ in range(20):
-            wait_for(lambda: len(_serving(service)) == 2)
-            time.sleep(random.uniform(0, 1))
-            os.kill(random.choice(_serving(service)), signal.SIGKILL)
-        ended.set()
-        for each in people:
-            each.join()
+        try:
+            for _ in range(20):
+                both = wait_for(lambda: len(found := _serving(service)) == 2 and found)
+                time.sleep(random.uniform(0, 1))
+                killed = random.choice(both)
+                os.kill(killed, signal.SIGKILL)
+                wait_for(lambda killed=killed: not _runs(killed))
+        finally:
+            ended.set()
+            for each in people:
+                each.join()
         store = LabelStore(f"sqlite:///{root}/labels/labels.db")
         stored = {(label.annotator, label.text) for label in store.labels(store.project("pile"))}
     for each in people:
@@ -239,13 +242,9 @@ def _fill(folder: Path) -> None:
 
 
 def _serving(service: Service) -> list[int]:
-    """The workers; besides them there is the tracker of shared resources, which has no threads."""
-    found = []
-    for pid in workers(service.process.pid):
-        with suppress(OSError):
-            if len(list(Path(f"/proc/{pid}/task").iterdir())) > 2:
-                found.append(pid)
-    return found
+    """The workers of which the supervisor knows that they serve."""
+    told = re.findall(r"Worker (\d+) serves", service.log.read_text())
+    return [int(pid) for pid in told if _runs(int(pid))]
 
 
 def _models(service: Service, times: int = 10) -> set[str]:

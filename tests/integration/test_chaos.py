@@ -13,7 +13,14 @@ from tests.chaos.hostile_models import MODELS
 from tests.chaos.moments import MOMENTS
 from tests.support import require
 
-LONG = ("eight clients", "active.json", "damaged files", "impossible numbers", "bombs")
+LONG = (
+    "eight clients",
+    "active.json",
+    "damaged files",
+    "impossible numbers",
+    "bombs",
+    "people label",  # test_label_store kills writers, test_killed_browser those who press
+)
 
 
 @pytest.mark.slow
