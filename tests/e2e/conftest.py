@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 from pipelines.cache.model_cache import ModelCache
 from tests.e2e.accessibility import axe
 from tests.serving import Service, install_linear, serve
-from tests.support import program
+from tests.support import PATIENCE, program
 
 __all__ = ["axe"]
 
@@ -31,7 +31,7 @@ WORDS = {
 def playwright() -> Iterator[Playwright]:
     """Playwright, ended before other modules run: its event loop would be in their way."""
     # Other tests keep this machine busy meanwhile.
-    expect.set_options(timeout=60_000)
+    expect.set_options(timeout=1000 * PATIENCE)
     with sync_playwright() as playwright:
         yield playwright
 

@@ -29,7 +29,6 @@ LABELLED: FilePayload = {
     "buffer": b"text,label\n" + b"good,1\nbad,0\nbad but good,0\nbad but good,1\n" * 5,
 }
 # Loading a model that is not linear imports scikit-learn.
-SLOW = 1000 * PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +101,7 @@ def test_models_are_activated_and_removed_in_place(page: Page, admin: Service) -
     expect(page.get_by_role("status")).to_be_in_viewport()
     expect(page.get_by_role("button", name="Switch to reviews-v2")).to_have_count(0)
     assert answering(admin) == "reviews-v2"
-    expect(page.locator("#service")).to_contain_text("reviews-v2", timeout=SLOW)
+    expect(page.locator("#service")).to_contain_text("reviews-v2")
 
     page.get_by_text("More about reviews-v3").click()
     page.get_by_text("Remove… reviews-v3").click()
@@ -124,14 +123,14 @@ def test_a_model_is_fetched_and_answers(page: Page, admin: Service) -> None:
     page.get_by_label("Activate it after the download").uncheck()
     page.get_by_role("button", name="Fetch").click()
     downloads = page.get_by_role("region", name="Downloads")
-    expect(downloads).to_contain_text("shop-v3 is fetched.", timeout=SLOW)
+    expect(downloads).to_contain_text("shop-v3 is fetched.")
     expect(page.get_by_role("button", name="Switch to shop-v3")).to_be_visible()
     assert answering(admin) == "reviews-v1"
 
     version.select_option("")
     page.get_by_label("Activate it after the download").check()
     page.get_by_role("button", name="Fetch").click()
-    expect(downloads).to_contain_text("shop-v2 is fetched and active.", timeout=SLOW)
+    expect(downloads).to_contain_text("shop-v2 is fetched and active.")
     assert answering(admin) == "shop-v2"
     page.get_by_role("button", name="Switch to reviews-v1").click()
     expect(page.get_by_role("status")).to_have_text("reviews-v1 answers now.")
@@ -185,7 +184,7 @@ def test_without_javascript_everything_works(
     page.get_by_label("Activate it after the download").uncheck()
     page.get_by_role("button", name="Fetch").click()
     # The page reloads itself until the model is fetched.
-    expect(page.locator("#fetches")).to_contain_text("shop-v1 is fetched.", timeout=SLOW)
+    expect(page.locator("#fetches")).to_contain_text("shop-v1 is fetched.")
     page.screenshot(path=artifacts / "admin-without-javascript.png", full_page=True)
 
     page.get_by_role("button", name="Switch to reviews-v2").click()
@@ -210,7 +209,7 @@ def test_a_model_is_made_of_a_labelled_file(page: Page, admin: Service, tmp_path
     page.get_by_label("Name of the model").fill("taught")
     page.get_by_role("button", name="Learn and compare").click()
     result = page.get_by_role("region", name="What came of the file")
-    expect(result.get_by_role("table")).to_contain_text("From scratch", timeout=SLOW)
+    expect(result.get_by_role("table")).to_contain_text("From scratch")
     result.get_by_role("button", name="Activate taught-v1").click()
     expect(page.get_by_role("status")).to_have_text("taught-v1 answers now.")
     assert answering(admin) == "taught-v1"
@@ -238,12 +237,12 @@ def test_it_fits_every_screen_and_reader(
     )
     page = context.new_page()
     page.goto(f"{admin.url}/admin")
-    expect(page.get_by_label("Model", exact=True)).to_be_visible(timeout=SLOW)
+    expect(page.get_by_label("Model", exact=True)).to_be_visible()
     page.get_by_text("More about reviews-v2").click()
     page.get_by_text("Remove… reviews-v2").click()
     page.locator("#compare-file").set_input_files(LABELLED)
     page.get_by_role("button", name="Compare", exact=True).click()
-    expect(page.locator("#comparison")).to_contain_text("Where they disagree", timeout=SLOW)
+    expect(page.locator("#comparison")).to_contain_text("Where they disagree")
     page.screenshot(path=artifacts / f"admin-{name}.png", full_page=True)
     check(page, axe, width)
 
@@ -272,9 +271,9 @@ def test_a_registry_that_is_down_is_a_message(
         assert link
         page = browser.new_page()
         page.goto(link[0])
-        expect(page.locator("#registry")).to_contain_text("connection refused", timeout=SLOW)
+        expect(page.locator("#registry")).to_contain_text("connection refused")
         page.screenshot(path=artifacts / "admin-registry-down.png", full_page=True)
         expect(page.get_by_role("button", name="Switch to reviews-v2")).to_be_visible()
         page.get_by_role("link", name="Ask again").click()
-        expect(page.locator("#registry")).to_contain_text("connection refused", timeout=SLOW)
+        expect(page.locator("#registry")).to_contain_text("connection refused")
         page.close()

@@ -97,10 +97,10 @@ def test_the_whole_loop(
     for _ in range(LABELS):
         number = shown.get_attribute("data-label-text")
         page.keyboard.press(answers[shown.inner_text().strip()])
-        expect(page.locator(f'[data-label-text="{number}"]')).to_have_count(0, timeout=60_000)
+        expect(page.locator(f'[data-label-text="{number}"]')).to_have_count(0)
     progress = page.locator("#label-progress")
     expect(progress).to_contain_text(f"{LABELS} of 2,000 texts labelled")
-    expect(progress).to_contain_text("It has learnt from 4", timeout=1000 * PATIENCE)
+    expect(progress).to_contain_text("It has learnt from 4")
     expect(progress).to_contain_text("drawn at random")
 
     undone = shown.get_attribute("data-label-text")
@@ -119,10 +119,10 @@ def test_the_whole_loop(
     page.get_by_label("Name of the model").fill("mine")
     page.get_by_role("button", name="Make a model of the labels").click()
     activate = page.get_by_role("button", name="Activate mine-v1")
-    expect(activate).to_be_visible(timeout=1000 * PATIENCE)
+    expect(activate).to_be_visible()
     page.screenshot(path=artifacts / "label-model.png", full_page=True)
     activate.click()
-    expect(page.locator("#notice")).to_contain_text("mine-v1 answers now", timeout=60_000)
+    expect(page.locator("#notice")).to_contain_text("mine-v1 answers now")
 
     def answering() -> bool:
         found = httpx.get(f"{service.url}/api/v1/models/active", timeout=PATIENCE)
