@@ -1,11 +1,15 @@
-"""Ray clusters of several nodes on one machine, each of processes of its own."""
+"""Ray clusters of several nodes on one machine, each of processes of its own; and Spark."""
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Final
+
+import pytest
 
 from tests.support import require
 
@@ -38,3 +42,28 @@ def ray_nodes(count: int, cpus: int = 2) -> Iterator[Any]:
 def kill_node(cluster: Any) -> None:
     """Kill the processes of the node that was added last."""
     cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
+
+
+@contextmanager
+def spark_session() -> Iterator[Any]:
+    """Spark in this process, with two workers."""
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.master("local[2]").appName("opinionlens")
+    for key, value in {
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.ui.enabled": "false",
+        "spark.sql.shuffle.partitions": "2",
+    }.items():
+        builder = builder.config(key, value)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        # Otherwise the workers are the first python3 of the PATH.
+        monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+        ctrl_c = signal.getsignal(signal.SIGINT)
+        session = builder.getOrCreate()
+        signal.signal(signal.SIGINT, ctrl_c)  # Spark puts its own in the place
+        try:
+            yield session
+        finally:
+            session.stop()

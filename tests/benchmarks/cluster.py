@@ -11,11 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+import msgspec
 import polars as pl
 
 from pipelines.batch.ray_scoring import RayScoringRun
@@ -24,7 +23,7 @@ from pipelines.inference.linear_scorer import TABLE_FILE
 from tests.benchmarks.batch import make_rows
 from tests.benchmarks.contest import Contest, fit
 from tests.benchmarks.results import Result
-from tests.clusters import kill_node, ray_nodes
+from tests.clusters import kill_node, ray_nodes, spark_session
 
 _FILES: Final = 8
 _NODES: Final = (1, 2, 3)
@@ -52,9 +51,10 @@ def cluster(contest: Contest) -> list[Result]:
         contest.say("Ray, 3 nodes, one of them killed half-way")
         results.append(_killed(contest, source, folder, rows, alone))
         contest.say("Spark, local[2]")
-        results.append(
-            _result("Spark, local[2]", rows, rows / _spark(contest, source, folder), alone)
-        )
+        seconds, same = _spark(contest, source, folder)
+        spark = _result("Spark, local[2]", rows, rows / seconds, alone)
+        target = {"target": "the verdicts of one process", "reached": same}
+        results.append(msgspec.structs.replace(spark, **target))
     return results
 
 
@@ -111,7 +111,8 @@ def _killed(contest: Contest, source: Path, folder: Path, rows: int, alone: floa
     )
 
 
-def _spark(contest: Contest, source: Path, folder: Path) -> float:
+def _spark(contest: Contest, source: Path, folder: Path) -> tuple[float, bool]:
+    """Seconds, and whether the verdicts are those of one process."""
     import mlflow
     import numpy as np
 
@@ -123,7 +124,7 @@ def _spark(contest: Contest, source: Path, folder: Path) -> float:
     save_model(
         fit(get_subject("nbsvm"), contest.train), folder / "logged", "# A card\n", metrics, ["good"]
     )
-    with _session() as spark:
+    with spark_session() as spark:
         judge = mlflow.pyfunc.spark_udf(
             spark,
             str(folder / "logged"),
@@ -133,19 +134,13 @@ def _spark(contest: Contest, source: Path, folder: Path) -> float:
         started = time.monotonic()
         reviews = spark.read.parquet(str(source))
         reviews.withColumn("verdict", judge("text")).write.parquet(f"{folder}/spark")
-        return time.monotonic() - started
-
-
-@contextmanager
-def _session() -> Iterator[Any]:
-    from pyspark.sql import SparkSession
-
-    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-    session = builder.config("spark.driver.host", "127.0.0.1").getOrCreate()
-    try:
-        yield session
-    finally:
-        session.stop()
+        seconds = time.monotonic() - started
+    verdicts = ["id", "text", "prediction", "probability"]
+    found, expected = (
+        pl.scan_parquet(folder / name / "*.parquet").select(verdicts).sort(verdicts).collect()
+        for name in ("spark", "here")
+    )
+    return seconds, found.equals(expected)
 
 
 def _result(what: str, rows: int, rate: float, alone: float) -> Result:

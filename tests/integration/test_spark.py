@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 
 from pipelines.training.evaluation import evaluate
 from pipelines.training.persistence import save_model
+from tests.clusters import spark_session
 from tests.fitted import fit_tiny
 from tests.integration.commands import CHECKOUT, Olens
 from tests.support import require
@@ -29,24 +28,8 @@ METRICS = {"test": evaluate(np.array([0, 1]), np.array([0.1, 0.9]))}
 def spark() -> Iterator[Any]:
     require(find_spec("pyspark"), "pyspark is not installed")
     require(shutil.which("java"), "java is not installed")
-    from pyspark.sql import SparkSession
-
-    builder = SparkSession.builder.master("local[2]").appName("opinionlens")
-    for key, value in {
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
-        "spark.ui.enabled": "false",
-        "spark.sql.shuffle.partitions": "2",
-    }.items():
-        builder = builder.config(key, value)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        # Otherwise the workers are the first python3 of the PATH.
-        monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
-        ctrl_c = signal.getsignal(signal.SIGINT)
-        session = builder.getOrCreate()
-        signal.signal(signal.SIGINT, ctrl_c)  # Spark puts its own in the place
+    with spark_session() as session:
         yield session
-        session.stop()
 
 
 def test_verdicts_in_spark_are_those_of_predict(spark: Any, olens: Olens, tmp_path: Path) -> None:
