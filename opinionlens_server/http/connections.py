@@ -11,6 +11,7 @@ import ipaddress
 from collections.abc import Iterable
 from functools import lru_cache
 from http import HTTPStatus
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
@@ -37,7 +38,13 @@ GRACE: Final = 2.0
 """Seconds that half-sent requests have when the service ends."""
 
 PIECE: Final = 4_096
-"""Bytes that are parsed at once: hardly more than a hundred requests, if they are many."""
+"""Bytes that are parsed at once: hardly more than a hundred requests, if they are many.
+
+Of a body whose length was announced, all that has arrived is parsed at once.
+"""
+
+TURN: Final = 0.001
+"""Seconds after which the other connections have a turn: chunks of a body may be very small."""
 
 ENCODED: Final = 2
 """Times its size that a body may take on its way: chunks have sizes, extensions and trailers."""
@@ -56,7 +63,9 @@ _IDLE, _HEAD, _BODY = range(3)
 _REASONS: Final = {
     HTTPStatus.BAD_REQUEST: "This is not a valid HTTP request.",
     HTTPStatus.REQUEST_TIMEOUT: "The request did not arrive in time. Send it again.",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body of the request is too large.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (
+        "The body of the request, or what surrounds its chunks, is too large."
+    ),
     HTTPStatus.REQUEST_URI_TOO_LONG: "The URL is too long. Send long texts with POST.",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The head of the request is too large.",
     HTTPStatus.TOO_MANY_REQUESTS: (
@@ -193,8 +202,10 @@ class LimitedProtocol(CoalescingProtocol):
         self._part = _IDLE
         self._size = 0
         """Bytes of the part that have arrived."""
+        self._length = self._decoded = 0
+        """Bytes of the body: those that were announced, and those that have arrived."""
         self._unread = b""
-        """What has arrived behind a request that waits for its turn."""
+        """What has arrived and waits for its turn, behind a request or other connections."""
         self.held = 0
         """Bytes of bodies that have arrived and are not answered yet."""
         self._began = 0.0
@@ -243,21 +254,25 @@ class LimitedProtocol(CoalescingProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read until a request has to wait for its turn; the rest is read after it."""
+        """Read until a request, or the rest of the data, has to wait for its turn."""
         data = self._unread + data
-        start = 0
+        start, end = 0, monotonic() + TURN  # the time of the loop stands still meanwhile
         while start < len(data) and not self.pipeline:
             if self._refused or self.transport.is_closing():
                 data = b""  # it is thrown away
                 break
-            self._read(data[start : start + PIECE])
-            start += PIECE
+            if start and monotonic() > end:
+                self.loop.call_soon(self._go_on)
+                break
+            size = max(PIECE, self._length - self._decoded)
+            self._read(data[start : start + size])
+            start += size
         self._unread = data[start:]
-        self._flow.hold(bool(self.pipeline))
+        self._flow.hold(bool(self._unread or self.pipeline))
 
     def _read(self, data: bytes) -> None:
         """Read, and time what is incomplete afterwards."""
-        part = self._part
+        part, decoded = self._part, self._decoded
         self._size += len(data)
         super().data_received(data)
         if self._part == _IDLE:
@@ -271,7 +286,7 @@ class LimitedProtocol(CoalescingProtocol):
                 if mostly_url
                 else HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             )
-        elif self._part == _BODY and self._size > self._most_encoded:
+        elif self._part == _BODY and self._size > self._most_encoded(self._decoded > decoded):
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         elif self._part == _BODY and (refusal := self._connections.refuse_body(self)):
             self._refuse(refusal)
@@ -304,16 +319,20 @@ class LimitedProtocol(CoalescingProtocol):
             raise ValueError(self._refusal.phrase)  # ends the parsing
         super().on_headers_complete()
         self._part, self._size = _BODY, 0
+        # The parser has checked it: one number, and no chunks.
+        self._length = next((int(v) for k, v in self.headers if k == b"content-length"), 0)
 
     def on_body(self, body: bytes) -> None:
         """A part of a body has arrived."""
         super().on_body(body)
+        self._decoded += len(body)
         self._hold(len(body))
 
     def on_message_complete(self) -> None:
         """The request is whole."""
         super().on_message_complete()
         self._part, self._size = _IDLE, 0
+        self._length = self._decoded = 0
 
     # Called by Uvicorn
 
@@ -360,10 +379,13 @@ class LimitedProtocol(CoalescingProtocol):
         if self.parser is not None:
             self.data_received(b"")
 
-    @property
-    def _most_encoded(self) -> int:
-        """Bytes of a body with all that may surround its chunks."""
-        return ENCODED * self._limits.max_body_size + self._limits.max_head_size
+    def _most_encoded(self, by_chunks: bool) -> int:
+        """Bytes of a body with all that may surround its chunks.
+
+        They are in proportion to the chunks while there are some: each one takes time.
+        """
+        size = self._decoded if by_chunks else self._limits.max_body_size
+        return ENCODED * size + self._limits.max_head_size
 
     def _hold(self, more: int) -> None:
         """Count bytes of a body that have arrived, or (below 0) are not needed any more."""

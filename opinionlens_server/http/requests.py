@@ -136,6 +136,7 @@ class AppRequest(Request[Any, Any, Any]):
         if len(body) > LARGE:
             found = await asyncio.to_thread(decode_texts, body, most)
             self._json = self._connection_state.json = found
+            self._body = b"["  # Litestar asks whether there is one; the rest is not needed any more
 
     async def form(self, limit: int = FORM_BYTES) -> FormMultiDict:
         """The fields of a URL-encoded form of at most `limit` bytes.

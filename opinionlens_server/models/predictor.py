@@ -146,7 +146,8 @@ class Predictor:
             most = self._limits.max_batch_size
             raise too_large(f"The batch has more than {most:,} texts, which is the limit here.")
         for index, text in enumerate(texts):
-            self._check_length(text, f"Text {index} of the batch (counted from 0)")
+            if len(text) > self._limits.max_text_length:  # asked here, since calls take time
+                self._check_length(text, f"Text {index} of the batch (counted from 0)")
         large = len(texts) > LARGE_TEXTS or sum(map(len, texts)) > LARGE_CHARACTERS
         async with self.turn_if(large):
             return await asyncio.to_thread(self._answer_batch, model, texts)

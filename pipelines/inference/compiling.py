@@ -67,7 +67,7 @@ def fuse(pipeline: Pipeline) -> LinearScorer | None:
     with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused
         scorer = _fuse(pipeline)
     if scorer is not None:
-        _check_table(scorer)
+        check_table(scorer)
     return scorer
 
 
@@ -223,8 +223,14 @@ def _check_numbers(bits: int, weighting: TermWeighting, coef: NDArray[np.floatin
         raise CorruptModelError("The model has weights that are not numbers")
 
 
-def _check_table(scorer: LinearScorer) -> None:
-    """Refuse a table with numbers that only make an answer of their text infinite."""
+def check_table(scorer: LinearScorer) -> None:
+    """Refuse a table with numbers that are none, or only make an answer of their text infinite.
+
+    Raises
+    ------
+    CorruptModelError
+        If it has some.
+    """
     info = scorer.info
     facts = np.array([info.bias, info.slope, info.offset, *(info.biases or ())])
     for numbers in (facts, scorer.weights, scorer.norms):

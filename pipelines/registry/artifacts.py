@@ -10,11 +10,14 @@ from pipelines.errors import CorruptModelError, ModelNotFoundError, UnsafeModelE
 from pipelines.files import require_room
 from pipelines.registry.manifest import MANIFEST, Manifest, parse_manifest
 from pipelines.registry.transfer import ArtifactRepository, download_file
+from pipelines.text.showing import in_one_line
 
 MLMODEL: Final = "MLmodel"
 PICKLE_SUFFIXES: Final = frozenset({".pkl", ".pickle", ".joblib", ".cloudpickle", ".dill"})
 SMALL_FILE: Final = 200_000
 """Bytes that `MLmodel` or the manifest may have; ours have a few thousand."""
+LONGEST_NAME: Final = 200
+"""Bytes of a file's name with its folders; ours have forty."""
 _DEEPEST: Final = 20
 """Levels that `MLmodel` may have; MLflow's own have six."""
 
@@ -118,8 +121,9 @@ def refuse_pickle(mlmodel: bytes, label: str) -> None:
         raise CorruptModelError(f"{MLMODEL} is not the description of a model") from None
     pickled = any(PurePosixPath(word).suffix in PICKLE_SUFFIXES for word in names.split())
     if format_ != "skops" or pickled:
+        kind = in_one_line(str(format_ or "no scikit-learn one"), 40)
         raise UnsafeModelError(
-            f"{label} is not a skops model ({str(format_ or 'no scikit-learn one')[:40]}), and "
+            f"{label} is not a skops model ({kind}), and "
             "loading it could execute code from the file. Log it again where it was trained, as "
             "OpinionLens does (olens train --log-model), or with mlflow.sklearn.log_model("
             "..., serialization_format='skops')"
@@ -165,14 +169,23 @@ def _leaves(value: object) -> Iterator[str]:
 def _refuse_names(manifest: Manifest, label: str) -> None:
     """Refuse names that would leave the folder, and files that only a pickle model has."""
     for name in manifest.files:
-        path = PurePosixPath(name)
-        plain = path.as_posix() == name and "\\" not in name and name.isprintable()
-        if not plain or path.is_absolute() or ".." in path.parts or name in {"", ".", MANIFEST}:
+        if _is_impossible(name, manifest):
             raise CorruptModelError(f"{MANIFEST} lists the impossible name {name[:200]!r}")
-        if path.suffix in PICKLE_SUFFIXES:
+        if PurePosixPath(name).suffix in PICKLE_SUFFIXES:
             raise UnsafeModelError(
                 f"{label} contains the pickle {name[:200]}, and loading it could execute code. Log "
                 "the model again without it (olens train --log-model)"
             )
     if MLMODEL not in manifest.files:
         raise CorruptModelError(f"{MANIFEST} does not list {MLMODEL}")
+
+
+def _is_impossible(name: str, manifest: Manifest) -> bool:
+    """Whether a file may not be called so: it would leave the folder, or lie in another file."""
+    if len(name.encode()) > LONGEST_NAME or "\\" in name or not name.isprintable():
+        return True
+    path = PurePosixPath(name)
+    if path.as_posix() != name or path.is_absolute() or ".." in path.parts:
+        return True
+    in_file = any(folder.as_posix() in manifest.files for folder in path.parents)
+    return in_file or name in {"", ".", MANIFEST}

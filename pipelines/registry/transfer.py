@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from pipelines.errors import CorruptModelError
+from pipelines.files import is_full
+from pipelines.text.showing import in_one_line
 
 _CHUNK: Final = 1 << 20
 
@@ -57,7 +59,7 @@ def download_file(
     Raises
     ------
     CorruptModelError
-        If the file is larger.
+        If the file is larger, or is no plain file.
     """
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
@@ -77,6 +79,10 @@ def download_file(
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return False
+        if error.error_code == "INVALID_PARAMETER_VALUE":  # a link that leads out of the folder
+            raise CorruptModelError(
+                f"the file {name} cannot be used: {in_one_line(error.message, 200)}"
+            ) from None
         raise
     on_bytes(target.stat().st_size)
     return True
@@ -98,12 +104,20 @@ def _stream(
 
 
 def _copy(repository: ArtifactRepository, name: str, target: Path, limit: int) -> None:
-    for info in repository.list_artifacts(posixpath.dirname(name) or None):
-        if info.path == name:
-            _require_within(info.file_size or 0, name, limit)
-    # The method that each of MLflow's repositories has to define. The public one around it
-    # lists folders first and turns every error, a full disk as well, into one text.
-    repository._download_file(name, str(target))
+    try:
+        for info in repository.list_artifacts(posixpath.dirname(name) or None):
+            if info.path == name:
+                _require_within(info.file_size or 0, name, limit)
+        # The method that each of MLflow's repositories has to define. The public one around it
+        # lists folders first and turns every error, a full disk as well, into one text.
+        repository._download_file(name, str(target))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if is_full(error) or error.filename == str(target):
+            raise
+        reason = in_one_line(error.strerror or "it is no plain file", 200)
+        raise CorruptModelError(f"the file {name} cannot be read: {reason}") from None
 
 
 def _require_within(size: int, name: str, limit: int) -> None:

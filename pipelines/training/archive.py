@@ -28,14 +28,23 @@ _LARGEST_SCHEMA: Final = 30_000_000
 """Bytes; a forest of 250 trees has 9 million."""
 _MOST_VALUES: Final = 2_000_000
 """Objects, lists and values of a schema; a forest of 250 trees has half a million."""
+_SHARED: Final = 2
+_FEW: Final = 50_000
+"""Parts that a schema may stand for: twice those that are in it, or a few. skops writes a part that
+is used twice in full each time, so they are as many."""
 _HEADER: Final = 12_000
 """Bytes that hold the header of any array that NumPy reads."""
 _ARCHIVES: Final = (b"PK\x03\x04", b"PK\x05\x06")
 """How an archive begins: NumPy recognises it by that, and not by its name."""
 
 
-def check_archive(path: Path) -> None:
+def check_archive(path: Path) -> set[str]:
     """Refuse an archive that unpacks to far more than its own size.
+
+    Returns
+    -------
+    set of str
+        Types and functions that the model consists of, such as ``builtins.list``.
 
     Raises
     ------
@@ -48,11 +57,13 @@ def check_archive(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         sizes = _sizes(archive, limit)
         schema = _read_schema(archive)
-    needed, visits = _Reading(sizes, schema).of(schema)
+    reading = _Reading(sizes, schema)
+    needed, visits = reading.of(schema)
     if needed > limit:
         raise ValueError(f"its schema reads {needed:,} bytes; at most {limit:,} are expected")
-    if visits > _MOST_VALUES:
+    if visits > _SHARED * reading.parts + _FEW:
         raise ValueError(f"its parts refer to each other {visits:,} times")
+    return reading.types
 
 
 class _Reading:
@@ -68,11 +79,20 @@ class _Reading:
         """All parts of a schema that have the same ``__id__``."""
         self._known: dict[Any, tuple[int, int] | None] = {}
         """What has been counted; None while it is."""
+        self.parts = 0
+        """Those that are in the schema."""
+        self.types: set[str] = set()
+        """Full names of the types and functions of all parts."""
         pending = [schema]
         while pending:
             node = pending.pop()
             if isinstance(node, dict):
+                self.parts += 1
                 self._parts.setdefault(_id(node), []).append(node)
+                # Only names: a dictionary of a model may have keys that are called so.
+                module, name = node.get("__module__"), node.get("__class__")
+                if isinstance(module, str) and isinstance(name, str):
+                    self.types.add(f"{module}.{name}")
                 pending.extend(node.values())
             elif isinstance(node, list):
                 pending.extend(node)

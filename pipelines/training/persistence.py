@@ -52,6 +52,51 @@ TRUSTED_TYPES: Final = (
 )
 """Types of a model beyond those that skops itself trusts."""
 
+_KNOWN_TYPES: Final = frozenset(
+    {
+        *TRUSTED_TYPES,
+        *(f"builtins.{kind.__name__}" for kind in (bool, dict, float, int, list, set, str, tuple)),
+        *("numpy.bool", "numpy.float32", "numpy.float64", "numpy.int32", "numpy.int64"),
+        "numpy.ndarray",
+        "numpy.random.mtrand.RandomState",
+        "sklearn._loss._loss.CyHalfBinomialLoss",
+        "sklearn.calibration.CalibratedClassifierCV",
+        "sklearn.decomposition._truncated_svd.TruncatedSVD",
+        "sklearn.ensemble._forest.ExtraTreesClassifier",
+        "sklearn.ensemble._forest.RandomForestClassifier",
+        "sklearn.feature_extraction.text.CountVectorizer",
+        "sklearn.feature_extraction.text.HashingVectorizer",
+        "sklearn.feature_extraction.text.TfidfTransformer",
+        "sklearn.feature_extraction.text.TfidfVectorizer",
+        "sklearn.feature_selection._univariate_selection.SelectKBest",
+        "sklearn.feature_selection._univariate_selection.SelectPercentile",
+        "sklearn.isotonic.IsotonicRegression",
+        "sklearn.linear_model._logistic.LogisticRegression",
+        "sklearn.linear_model._ridge.RidgeClassifier",
+        "sklearn.linear_model._stochastic_gradient.SGDClassifier",
+        "sklearn.multiclass.OneVsRestClassifier",
+        "sklearn.naive_bayes.BernoulliNB",
+        "sklearn.naive_bayes.ComplementNB",
+        "sklearn.naive_bayes.MultinomialNB",
+        "sklearn.neighbors._classification.KNeighborsClassifier",
+        "sklearn.pipeline.FeatureUnion",
+        "sklearn.pipeline.Pipeline",
+        "sklearn.preprocessing._data.MaxAbsScaler",
+        "sklearn.preprocessing._data.Normalizer",
+        "sklearn.preprocessing._data.StandardScaler",
+        "sklearn.preprocessing._label.LabelBinarizer",
+        "sklearn.svm._classes.LinearSVC",
+        "sklearn.tree._classes.DecisionTreeClassifier",
+        "sklearn.tree._classes.ExtraTreeClassifier",
+    }
+)
+"""All types of a model that is loaded, whoever has logged it.
+
+skops trusts every estimator of scikit-learn, and a few hundred bytes of some of them take gigabytes
+or hours for a text, such as ``PolynomialFeatures(degree=8)``. What these do is bounded by the size
+of their file and of the text; `pipelines.training.soundness` checks the parameters that matter.
+"""
+
 
 def trusted_types() -> list[str]:
     """The allow-list, with the types that installed subjects of other packages declare."""
@@ -90,14 +135,7 @@ def load_pipeline(folder: Path) -> Pipeline:
         raise CorruptModelError(f"{folder.name} holds no {MODEL_FILE}")
     trusted = trusted_types()
     try:
-        check_archive(path)
-        unknown = set(skops.io.get_untrusted_types(file=path)) - set(trusted)
-        if unknown:
-            names = ", ".join(sorted(unknown))[:300]
-            raise UnsafeModelError(
-                f"{folder.name} contains {names}, which OpinionLens does not load. A subject of "
-                "another package names its types in Subject.trusted_types"
-            )
+        _require_known_types(path, folder.name, trusted)
         model = skops.io.load(path, trusted=trusted)
     except UnsafeModelError:
         raise
@@ -150,6 +188,16 @@ def _serves(model: object) -> bool:
         return False
 
 
+def _require_known_types(path: Path, of: str, trusted: list[str]) -> None:
+    """Refuse the model file `path` of the model `of` if it consists of other types."""
+    if unknown := check_archive(path) - _KNOWN_TYPES - set(trusted):
+        names = ", ".join(sorted(unknown))[:300]
+        raise UnsafeModelError(
+            f"{of} contains {names}, which OpinionLens does not load. A subject of another package "
+            "names its types in Subject.trusted_types"
+        )
+
+
 def save_model(
     pipeline: Pipeline,
     folder: Path,
@@ -163,6 +211,11 @@ def save_model(
     Beside MLflow's own files there are ``model_card.md``, ``metrics.json`` (by slice) and, if the
     model has a `profile`, ``text_profile.json``. The model takes texts and answers labels, or
     verdicts (`pipelines.batch.pyfunc`).
+
+    Raises
+    ------
+    UnsafeModelError
+        If it contains types that its subject does not name, so that it could not be loaded.
     """
     import mlflow.sklearn
     from mlflow.models import ModelSignature
@@ -180,6 +233,7 @@ def save_model(
         # Given, so that MLflow need not load the model in another process to guess them.
         pip_requirements=[f"opinionlens=={version('opinionlens')}", "mlflow"],
     )
+    _require_known_types(folder / MODEL_FILE, "The model", trusted_types())
     _load_by(_LOADER, folder)
     (folder / "model_card.md").write_text(card, encoding="utf-8")
     encoded = msgspec.json.format(msgspec.json.encode(metrics), indent=2)

@@ -2,7 +2,8 @@
 
 skops checks the types in a file, not the numbers. Compiled code (ours, SciPy's, scikit-learn's
 trees) indexes arrays without looking, so a file with a bucket or a child that does not exist would
-make it read outside of them.
+make it read outside of them. Parameters are checked, too, where a number or a pattern stands for
+more work than the file and the text are long, or a text for the name of a file.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.ensemble._forest import BaseForest
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.tree import BaseDecisionTree
 from sklearn.tree._tree import Tree
 
 from pipelines.errors import CorruptModelError
@@ -24,8 +28,13 @@ from pipelines.training.one_vs_rest import OneVsRest
 
 _MOST_BITS: Final = 26
 _MOST_NGRAMS: Final = 16
+_MOST_JOBS: Final = 64
+_ANALYZERS: Final = ("word", "char", "char_wb")
+_PATTERNS: Final = (r"(?u)\b\w\w+\b", r"(?u)\b\w+\b", r"\b\w\w+\b", r"\b\w+\b", r"\w+", r"\S+")
+"""What a word is to scikit-learn. Other patterns could take as long as one likes."""
 _FINITE: Final = (
     "coef_", "intercept_", "weights_", "slope_", "offset_", "feature_log_prob_", "a_", "b_",
+    "class_log_prior_", "idf_", "scale_", "components_",
 )  # fmt: skip
 
 
@@ -83,13 +92,21 @@ def _check(part: Any) -> None:
         _require(part.language in LANGUAGES, "an unknown language")
     if isinstance(part, TermWeighting):
         _check_weighting(part)
+    if isinstance(part, CountVectorizer | HashingVectorizer):
+        _check_words(part)
     fitted = vars(part) if hasattr(part, "__dict__") else {}
+    jobs = fitted.get("n_jobs") or 1
+    _require(isinstance(jobs, int) and abs(jobs) <= _MOST_JOBS, f"n_jobs is {jobs}")
     for name in _FINITE:
-        if name in fitted:
+        if fitted.get(name) is not None:
             numbers = np.asarray(fitted[name], dtype=np.float64)
             _require(np.isfinite(numbers).all(), f"{name} is not finite")
     if isinstance(part, SoftmaxCalibrated | OneVsRest):
         _check_classes(part)
+    if isinstance(part, BaseForest | BaseDecisionTree) and "n_classes_" in fitted:
+        _require(part.n_classes_ == len(part.classes_), "classes_ are not n_classes_")
+    if isinstance(part, KNeighborsClassifier) and "_y" in fitted:
+        _check_neighbours(part)
     if "n_features_in_" in fitted:
         _check_width(part)
     if "coef_" in fitted and "n_features_in_" in fitted:
@@ -107,6 +124,33 @@ def _check_width(part: BaseEstimator) -> None:
     if isinstance(part, BaseForest):
         same = all(each.n_features_in_ == part.n_features_in_ for each in part.estimators_)
         _require(same, f"not every tree is for {part.n_features_in_} features")
+
+
+def _check_words(part: CountVectorizer | HashingVectorizer) -> None:
+    """Scikit-learn's vectorizers do work that their parameters bound, and read no files."""
+    _require(part.input == "content", f"input is {part.input!r}")
+    _require(part.analyzer in _ANALYZERS, "an unknown analyzer")
+    _require(
+        part.token_pattern in _PATTERNS, "a pattern of words that is not one of the usual ones"
+    )
+    low, high = part.ngram_range
+    known = isinstance(low, int) and isinstance(high, int) and 1 <= low <= high <= _MOST_NGRAMS
+    _require(known, f"n-grams of {low} to {high}")
+    if isinstance(part, HashingVectorizer):
+        few = isinstance(part.n_features, int) and 1 <= part.n_features <= 2**_MOST_BITS
+        _require(few, "too many buckets")
+    elif hasattr(part, "vocabulary_"):
+        columns = sorted(part.vocabulary_.values())
+        _require(columns == list(range(len(columns))), "vocabulary_ does not number its words")
+
+
+def _check_neighbours(part: KNeighborsClassifier) -> None:
+    """Every neighbour has a class that exists."""
+    classes = part._y
+    _require(classes.dtype.kind in "iu" and classes.ndim == 1, "_y is no list of classes")
+    exists = classes.size and classes.min() >= 0 and classes.max() < part.classes_.size
+    _require(exists, "a neighbour has a class that does not exist")
+    _require(classes.size == part._fit_X.shape[0], "not every neighbour has a class")
 
 
 def _check_classes(part: SoftmaxCalibrated | OneVsRest) -> None:

@@ -51,7 +51,10 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     vectorizer : Vectorizer or None
         A feature space of its own; None for the one in ``conf/params.yaml``.
     trusted_types : tuple of str
-        Types outside scikit-learn that a saved model of this subject may contain.
+        Types that a saved model of this subject contains, in full, such as
+        ``sklearn.svm._classes.SVC``, besides those that every model may contain
+        (`pipelines.training.persistence`): a model file that anybody may have made can contain
+        them, so none of them should take much more time or memory than the file is long.
     choose : callable (parameters, seed, data) -> parameters, optional
         Chooses parameters that depend on the data before `olens train` fits.
     rivals : mapping of str to parameters

@@ -16,7 +16,7 @@ from pipelines.cache.entries import ENTRY, ID, MODEL, CachedModel
 from pipelines.cache.model_cache import ModelCache
 from pipelines.errors import ModelNotFoundError, RegistryError
 from pipelines.files import fingerprint
-from pipelines.inference.linear_scorer import TABLE_FILE
+from pipelines.inference.linear_scorer import TABLE_FILE, LinearScorer
 from pipelines.inference.loading import load_logged, load_scorer
 from pipelines.inference.packing import PACKED_FILE
 from pipelines.registry.client import DEFAULT_ALIAS, Registry
@@ -252,9 +252,14 @@ def _opened(id_: str, scorer: Scorer, folder: Path) -> OpenedModel:
 
 def _scorer_of_folder(folder: Path) -> Scorer:
     """The scorer of an entry of a model cache, or of a logged model."""
-    if any((folder / name).is_file() for name in (ENTRY, TABLE_FILE, PACKED_FILE)):
-        return load_scorer(folder)
-    return load_logged(folder)
+    if not any((folder / name).is_file() for name in (ENTRY, TABLE_FILE, PACKED_FILE)):
+        return load_logged(folder)
+    scorer = load_scorer(folder)
+    if isinstance(scorer, LinearScorer):
+        from pipelines.inference.compiling import check_table
+
+        check_table(scorer)  # nothing else has looked at a table that was not installed
+    return scorer
 
 
 def _shown(model: str) -> str:

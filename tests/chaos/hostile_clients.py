@@ -7,7 +7,7 @@ import multiprocessing
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,8 +27,8 @@ NEWCOMERS: Final = (f"127.0.{10 + n // 250}.{1 + n % 250}" for n in count())
 """Addresses that were not used before."""
 WORST: Final = ("😀" * 100_000, '"' * 100_000, "a. " * 33_333, "!?" * 50_000)
 """Texts that take the longest to explain."""
-EXPLAINED: Final = [{"text": text} for text in WORST]
-BATCHES: Final = [["word " * 390] * 10_000]
+EXPLAINED: Final = [json.dumps({"text": text}).encode() for text in WORST]
+BATCHES: Final = [json.dumps(["word " * 390] * 10_000).encode()]
 
 
 def stalled_connections(victim: Target) -> None:
@@ -80,6 +80,15 @@ def explanations(victim: Target) -> None:
 def batches(victim: Target) -> None:
     """Eight clients send 20 MB of short texts as often as they may."""
     _by_eight(victim.service.url, f"{API}/batch_predict", BATCHES)
+
+
+def tiny_chunks(victim: Target) -> None:
+    """Eight clients send 4 MB in chunks of five bytes; each takes as long as a large one."""
+    body = json.dumps(["word " * 390] * 2_000).encode()
+    parts = [body[at : at + 5] for at in range(0, len(body), 5)]
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in [*parts, b""])
+    headers = {"Transfer-Encoding": "chunked"}
+    _by_eight(victim.service.url, f"{API}/batch_predict", [chunks], headers)
 
 
 def explanations_elsewhere(victim: Target) -> None:
@@ -238,9 +247,10 @@ def _idle(address: Connection) -> None:
     server.serve_forever()
 
 
-def _by_eight(url: str, path: str, bodies: Sequence[object]) -> None:
+def _by_eight(
+    url: str, path: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None
+) -> None:
     """Send bodies from eight addresses for a while; only too many of them are refused."""
-    encoded = [json.dumps(body).encode() for body in bodies]
     addresses = list(islice(NEWCOMERS, 8))
     deadline = time.monotonic() + HEAVY_SECONDS
     statuses: set[int] = set()
@@ -248,7 +258,8 @@ def _by_eight(url: str, path: str, bodies: Sequence[object]) -> None:
     def ask(number: int) -> None:
         connection = connect(url, addresses[number])
         while time.monotonic() < deadline:
-            connection.request("POST", path, encoded[number % len(encoded)], JSON)
+            body = bodies[number % len(bodies)]
+            connection.request("POST", path, body, JSON | dict(headers or {}))
             answer = connection.getresponse()
             answer.read()
             statuses.add(answer.status)
@@ -307,6 +318,7 @@ CLIENTS: Final[dict[str, Attack]] = {
     "eight clients explain emoji and quotes": explanations,
     "eight clients ask another service, for comparison": explanations_elsewhere,
     "eight clients send batches of 20 MB": batches,
+    "eight clients send batches in tiny chunks": tiny_chunks,
     "eight clients send 20 MB elsewhere, for comparison": batches_elsewhere,
     "bodies that are dear to read": bodies,
     "texts that are dear to explain, one by one": explained_bombs,

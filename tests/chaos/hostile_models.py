@@ -18,6 +18,12 @@ from typing import Final
 import numpy as np
 import skops.io
 import yaml
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.kernel_approximation import Nystroem
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures
 
 from pipelines.cache.entries import MODEL
 from pipelines.errors import ModelError
@@ -82,6 +88,32 @@ def bombs(victim: Target) -> None:
                 for each, kept in members.items():
                     archive.writestr(each, content if each == changed else kept)
             _meet(victim, f"model.skops: {what}", lambda: make_ready(Path(name)))
+
+
+def dear_estimators(victim: Target) -> None:
+    """Estimators of scikit-learn of which a few hundred bytes take hours for a text."""
+    texts, labels = ["good film", "bad film", "lovely", "awful"] * 10, ["POSITIVE", "NEGATIVE"] * 20
+    words = CountVectorizer(ngram_range=(1, 2))
+    for what, steps in (
+        ("polynomials", (TruncatedSVD(2), PolynomialFeatures(2))),
+        ("a kernel", (TruncatedSVD(2), Nystroem(n_components=2))),
+        ("a function", (FunctionTransformer(np.sqrt),)),
+        ("n-grams", ()),
+        ("a pattern", ()),
+        ("names of files", ()),
+    ):
+        model = make_pipeline(words, *steps, LogisticRegression()).fit(texts, labels)
+        parameters = {
+            "polynomials": lambda m: setattr(m[2], "degree", 8),
+            "n-grams": lambda m: setattr(m[0], "ngram_range", (1, 10**9)),
+            "a pattern": lambda m: setattr(m[0], "token_pattern", r"(\w+\s?)+$"),
+            "names of files": lambda m: setattr(m[0], "input", "filename"),
+        }
+        parameters.get(what, lambda _: None)(model)
+        with tempfile.TemporaryDirectory() as name:
+            (Path(name) / MODEL).mkdir()
+            skops.io.dump(model, Path(name) / MODEL / "model.skops")
+            _meet(victim, f"model.skops: {what}", lambda name=name: make_ready(Path(name)))  # type: ignore[misc]
 
 
 def damaged_entries(victim: Target) -> None:
@@ -234,6 +266,7 @@ def _remove(table: Path) -> None:
 MODELS: Final[dict[str, Attack]] = {
     "models with impossible numbers": impossible_numbers,
     "models that are bombs": bombs,
+    "models of dear estimators": dear_estimators,
     "damaged files of the answering model": damaged_entries,
     "active.json that is something else": unreadable_pointers,
     "a folder of models that goes and comes": a_folder_that_goes_and_comes,

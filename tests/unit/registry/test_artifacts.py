@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -155,6 +156,9 @@ def test_a_missing_file_is_named(
         ("a\nb", 1, CorruptModelError),
         ("a\0", 1, CorruptModelError),
         ("", 1, CorruptModelError),
+        ("x" * 300, 1, CorruptModelError),
+        ("x/" * 2_000 + "x", 1, CorruptModelError),
+        ("MLmodel/x", 1, CorruptModelError),
         ("manifest.json", 1, CorruptModelError),
         ("extra.pkl", 1, UnsafeModelError),
         ("negative", -1, CorruptModelError),
@@ -167,9 +171,31 @@ def test_an_impossible_manifest_is_refused_before_its_files(
     manifest = msgspec.json.decode((source / "manifest.json").read_bytes(), type=Manifest)
     manifest.files[name] = FileEntry(size, "0" * 64)
     (source / "manifest.json").write_bytes(msgspec.json.encode(manifest))
-    with pytest.raises(error):
+    with pytest.raises(error) as raised:
         download_model(artifact_repository(source.as_uri(), "sqlite://"), target, "It")
+    assert len(str(raised.value)) < 500
     assert {path.name for path in target.rglob("*")} == {"MLmodel", "manifest.json"}
+
+
+@pytest.mark.parametrize("name", ["MLmodel", "manifest.json", "model.skops"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        os.mkfifo,
+        Path.mkdir,
+        lambda path: path.symlink_to(path),
+        lambda path: path.symlink_to("/dev/zero"),
+        lambda path: path.symlink_to("/etc"),
+    ],
+    ids=["pipe", "folder", "link to itself", "link to a device", "link to a folder"],
+)
+def test_what_is_no_plain_file_is_refused(
+    source: Path, target: Path, name: str, make: Callable[[Path], None]
+) -> None:
+    (source / name).unlink()
+    make(source / name)
+    with pytest.raises(CorruptModelError, match=r"the file .* cannot be.*Register it again"):
+        download_model(artifact_repository(source.as_uri(), "sqlite://"), target, "It")
 
 
 def test_another_manifest_than_the_registered_one_is_refused(source: Path, target: Path) -> None:
@@ -223,6 +249,13 @@ def test_invalid_mlmodel_files_are_refused(content: bytes) -> None:
 def test_other_files_than_skops_models_are_unsafe(content: bytes) -> None:
     with pytest.raises(UnsafeModelError, match="olens train --log-model"):
         refuse_pickle(content, "It")
+
+
+def test_a_message_has_one_line_whatever_mlmodel_says() -> None:
+    content = b'flavors: {sklearn: {serialization_format: "a\\nb\\e[31m"}}'
+    with pytest.raises(UnsafeModelError) as raised:
+        refuse_pickle(content, "It")
+    assert str(raised.value).isprintable()
 
 
 def test_a_skops_model_is_not_refused() -> None:

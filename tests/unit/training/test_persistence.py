@@ -15,9 +15,19 @@ import numpy as np
 import pytest
 import skops.io
 import yaml
+from sklearn.base import BaseEstimator
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
+from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.pipeline import Pipeline, make_pipeline, make_union
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    KBinsDiscretizer,
+    PolynomialFeatures,
+)
+from sklearn.svm import LinearSVC
 
 from pipelines.errors import CorruptModelError, UnsafeModelError
 from pipelines.text import vectorizer
@@ -28,6 +38,7 @@ from tests.unit.training.corpus import corpus
 from tests.unit.training.fitted import SUBJECTS, fitted_pipeline
 
 TEXTS, LABELS = corpus(60, seed=5)
+VERDICTS = ["POSITIVE" if label else "NEGATIVE" for label in LABELS]
 METRICS = {"test": evaluate(LABELS, np.linspace(0.1, 0.9, 60))}
 
 
@@ -106,6 +117,47 @@ class TestRefusesToRunCode:
 
     def test_the_list_is_ours(self) -> None:
         assert all(name.startswith(("pipelines.", "sklearn.")) for name in trusted_types())
+
+
+class TestRefusesWhatIsDearToRun:
+    """skops trusts every estimator of scikit-learn."""
+
+    @pytest.mark.parametrize(
+        ("step", "name"),
+        [
+            (PolynomialFeatures(2), "PolynomialFeatures"),
+            (FunctionTransformer(np.exp), "FunctionTransformer"),
+            (Nystroem(n_components=2), "Nystroem"),
+            (KBinsDiscretizer(2, encode="onehot"), "KBinsDiscretizer"),
+        ],
+        ids=["polynomials", "a function", "a kernel", "bins"],
+    )
+    def test_estimators_that_make_much_of_little(
+        self, tmp_path: Path, step: BaseEstimator, name: str
+    ) -> None:
+        topics = TruncatedSVD(2)
+        pipeline = make_pipeline(TfidfVectorizer(), topics, step, LogisticRegression())
+        skops.io.dump(pipeline.fit(TEXTS, VERDICTS), tmp_path / "model.skops")
+        with pytest.raises(UnsafeModelError, match=rf"{name}.*Subject\.trusted_types"):
+            load_pipeline(tmp_path)
+
+    def test_a_model_that_could_not_be_loaded_is_not_saved(self, tmp_path: Path) -> None:
+        steps = TruncatedSVD(2), PolynomialFeatures(2), LogisticRegression()
+        pipeline = make_pipeline(TfidfVectorizer(), *steps).fit(TEXTS, VERDICTS)
+        with pytest.raises(UnsafeModelError, match=r"The model contains sklearn\..*Polynomial"):
+            save_model(pipeline, tmp_path / "model", "# A card\n", METRICS, TEXTS[:2])
+
+    @pytest.mark.parametrize("vectorizer", [CountVectorizer, HashingVectorizer, TfidfVectorizer])
+    def test_usual_pipelines_of_scikit_learn_are_loaded(
+        self, tmp_path: Path, vectorizer: type
+    ) -> None:
+        pipeline = make_pipeline(
+            make_union(vectorizer(), vectorizer(analyzer="char_wb", ngram_range=(1, 4))),
+            CalibratedClassifierCV(LinearSVC(tol=0.1), method="isotonic", cv=2),
+        )
+        skops.io.dump(pipeline.fit(TEXTS, VERDICTS), tmp_path / "model.skops")
+        loaded = load_pipeline(tmp_path)
+        assert loaded.predict_proba(TEXTS).tolist() == pipeline.predict_proba(TEXTS).tolist()
 
 
 class Trap:

@@ -8,7 +8,12 @@ from copy import deepcopy
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
-from sklearn.pipeline import Pipeline
+from sklearn.decomposition import TruncatedSVD
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.tree._tree import Tree
 
 from pipelines.errors import CorruptModelError
@@ -153,3 +158,49 @@ def test_refuses_sparse_matrices_that_point_nowhere() -> None:
 def _steps(pipeline: Pipeline) -> list[object]:
     fitted = pipeline.steps[-1][1].estimator_
     return [step for _, step in fitted.steps] if isinstance(fitted, Pipeline) else [fitted]
+
+
+TEXTS = ["good film", "bad film", "lovely day", "awful day"] * 5
+VERDICTS = ["POSITIVE", "NEGATIVE"] * 10
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("input", "filename", "input is 'filename'"),
+        ("token_pattern", r"(\w+\s?)+$", "a pattern of words"),
+        ("ngram_range", (1, 1_000_000), "n-grams of 1 to 1000000"),
+        ("ngram_range", (1, 2, 3), "too many values"),
+        ("analyzer", "words", "an unknown analyzer"),
+        ("vocabulary_", {"good": 0, "bad": 1_000_000}, "vocabulary_ does not number its words"),
+        ("vocabulary_", {"good": 0, "bad": "1"}, "not supported"),
+    ],
+)
+def test_refuses_vectorizers_that_read_files_or_never_end(
+    name: str, value: object, message: str
+) -> None:
+    pipeline = make_pipeline(CountVectorizer(), LogisticRegression()).fit(TEXTS, VERDICTS)
+    setattr(pipeline[0], name, value)
+    with pytest.raises(CorruptModelError, match=f"CountVectorizer is damaged: .*{message}"):
+        check_arrays(pipeline)
+
+
+@pytest.mark.parametrize("name", ["n_jobs", "n_classes_"])
+@pytest.mark.parametrize("value", [10**9, "many"])
+def test_refuses_forests_with_impossible_numbers(name: str, value: object) -> None:
+    forest = RandomForestClassifier(3, random_state=0)
+    pipeline = make_pipeline(HashingVectorizer(n_features=16), forest).fit(TEXTS, VERDICTS)
+    check_arrays(pipeline)
+    setattr(forest, name, value)
+    with pytest.raises(CorruptModelError, match="RandomForestClassifier is damaged"):
+        check_arrays(pipeline)
+
+
+@pytest.mark.parametrize("number", [-1, 2, 10**9])
+def test_refuses_neighbours_of_a_class_that_does_not_exist(number: int) -> None:
+    neighbours = KNeighborsClassifier(2, algorithm="brute")
+    pipeline = make_pipeline(CountVectorizer(), TruncatedSVD(2), neighbours).fit(TEXTS, VERDICTS)
+    check_arrays(pipeline)
+    neighbours._y[0] = number
+    with pytest.raises(CorruptModelError, match="KNeighborsClassifier is damaged"):
+        check_arrays(pipeline)

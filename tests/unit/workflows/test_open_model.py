@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from pipelines.cache.entries import CachedModel
@@ -118,6 +119,19 @@ def test_a_path_that_leads_nowhere_is_explained(settings: Settings, path: str) -
 def test_a_folder_that_is_no_model_is_refused(settings: Settings) -> None:
     with pytest.raises(CorruptModelError, match=r"holds no model\.skops"):
         open_model(settings, str(settings.root))
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 1e30])
+def test_a_table_whose_weights_are_no_numbers_is_refused(
+    settings: Settings, tmp_path: Path, number: float
+) -> None:
+    (entry,) = (settings.paths.models / "reviews-v1").glob("*.safetensors")
+    table = bytearray(entry.read_bytes())
+    table[-4:] = np.float32(number).tobytes()
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / entry.name).write_bytes(table)
+    with pytest.raises(CorruptModelError, match="weights that no training leads to"):
+        open_model(settings, str(tmp_path / "made"))
 
 
 def test_a_registry_that_does_not_answer_is_named_only_where_it_is_needed(

@@ -19,6 +19,7 @@ import pytest
 import uvicorn
 
 from opinionlens_server.http.connection_counts import ConnectionCounts
+from opinionlens_server.http.connections import LimitedProtocol
 from opinionlens_server.workers import ServerConfig
 from pipelines.config.settings import Serving
 from tests.support import PATIENCE
@@ -38,6 +39,8 @@ class App:
     def __init__(self) -> None:
         self.disconnected = threading.Event()
         self.begun = threading.Semaphore(0)
+        self.received = 0
+        """Messages of all requests."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -45,6 +48,7 @@ class App:
         size, more = 0, True
         while more:
             message = await receive()
+            self.received += 1
             if message["type"] == "http.disconnect":
                 self.disconnected.set()
                 return
@@ -282,22 +286,51 @@ class Counting(App):
         await super().__call__(scope, receive, send)
 
 
-def test_pipelined_requests_are_answered_in_turn() -> None:
+@pytest.mark.parametrize(("size", "times"), [(3, 3_000), (9_993, 300)])
+def test_pipelined_requests_are_answered_in_turn(size: int, times: int) -> None:
     app = Counting()
-    body = POST.replace(b"100", b"3")
+    post = POST.replace(b"100", b"%d" % size) + b"x" * size
     with served(PATIENT, app) as address, connect(address) as client:
-        sender = threading.Thread(
-            target=client.sendall, args=((GET + b"\r\n" + body + b"abc") * 3_000,)
-        )
+        sender = threading.Thread(target=client.sendall, args=((GET + b"\r\n" + post) * times,))
         sender.start()
         received = b""
-        while received.count(b"HTTP/1.1 200") < 6_000 or not received.endswith(b"3"):
+        while received.count(b"HTTP/1.1 200") < 2 * times or not received.endswith(b"3"):
             piece = client.recv(1 << 20)
             assert piece, received[-200:]
             received += piece
         sender.join()
     answers = [answer[-1:] for answer in received.split(b"HTTP/1.1 200 OK")[1:]]
-    assert answers == [b"0", b"3"] * 3_000
+    assert answers == [b"0", b"3"] * times
+
+
+def test_a_body_whose_length_is_known_is_parsed_as_it_arrives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+    on_body = LimitedProtocol.on_body
+    monkeypatch.setattr(
+        LimitedProtocol, "on_body", lambda it, body: (sizes.append(len(body)), on_body(it, body))
+    )
+    size = 2_000_000
+    head = POST.replace(b" 100", b" %d" % size)
+    with served(PATIENT) as address:
+        answer = exchange(address, head + b"x" * size + GET + b"Connection: close\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200") == 2
+    assert b"\r\n\r\n%d" % size in answer
+    assert sum(sizes) == size
+    assert len(sizes) < size / 10_000
+
+
+def test_others_have_their_turn_between_tiny_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The application runs between the turns of the connection, as any other one does."""
+    monkeypatch.setattr("opinionlens_server.http.connections.TURN", 0.0)
+    app = Counting()
+    head = POST.replace(b"Content-Length: 100", b"Connection: close\r\nTransfer-Encoding: chunked")
+    chunks = 50_000
+    with served(PATIENT, app) as address:
+        answer = exchange(address, head + b"5\r\nabcde\r\n" * chunks + b"0\r\n\r\n")
+    assert answer.endswith(b"\r\n%d" % (5 * chunks))
+    assert app.received > 50
 
 
 def test_pipelined_requests_of_a_client_that_reads_nothing_are_left_unread() -> None:
@@ -333,5 +366,7 @@ def test_what_surrounds_chunks_is_limited() -> None:
             chunked.replace(b"Host", b"Connection: close\r\nHost"),
             b"1\r\na\r\n" * 1_000 + b"0\r\n\r\n",
         )
+        tiny_and_many = exchange(address, chunked + b"1\r\na\r\n" * 5_000 + END)
     assert extension.startswith(b"HTTP/1.1 413")
+    assert tiny_and_many.startswith(b"HTTP/1.1 413")
     assert tiny.endswith(b"\r\n1000")
