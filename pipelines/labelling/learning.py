@@ -76,7 +76,7 @@ def fit(
     if classes == BINARY and start is not None:
         return _adapt(texts, labels, start, plans)
     counts = HashedNgramVectorizer(**msgspec.structs.asdict(_VECTORIZER)).transform(list(texts))
-    subject = get_subject(_SUBJECT)
+    subject = get_subject(_SUBJECT).for_classes(classes)
     data = Labelled(counts, labels, classes)
     pipeline = fit_pipeline(subject, subject.defaults, SEED, _VECTORIZER, data)
     scorer = fuse(pipeline)

@@ -487,7 +487,7 @@ def _weighed(side: Rows) -> _Weighed:
 def _ratios(side: Rows) -> NDArray[np.float32]:
     """What each n-gram is multiplied with, shape (m,): 0 for the rare and the indifferent ones.
 
-    The same numbers as those of the subject nbsvm by default.
+    The same numbers as those of the subject nbsvm by default, of two classes.
     """
     columns, n = side.features.indices, side.features.shape[1]
     of_positive = np.repeat(side.labels, np.diff(side.features.indptr))

@@ -100,11 +100,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
                 f"conf/params.yaml says language: {params.language}. Leave --from out, or start "
                 "from a model in that language"
             )
+        names = list(datasets or params.datasets)
+        found = starting_from(start, subject) if start else get_subject(subject)
         return cls(
             settings=settings,
             params=params,
-            subject=starting_from(start, subject) if start else get_subject(subject),
-            datasets=list(datasets or params.datasets),
+            subject=found.for_classes(params.classes(names)),
+            datasets=names,
             start=start,
             profile=profile,
         )

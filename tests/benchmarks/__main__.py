@@ -16,12 +16,14 @@ from typing import Final
 from tests.benchmarks import imdb, measuring, results
 from tests.benchmarks.adaptation import adaptation
 from tests.benchmarks.batch import batch
+from tests.benchmarks.class_cost import class_cost
 from tests.benchmarks.classes import classes
 from tests.benchmarks.cluster import cluster
 from tests.benchmarks.contest import Contest
 from tests.benchmarks.doubts import doubts
 from tests.benchmarks.drift import drift
 from tests.benchmarks.labelling import labelling
+from tests.benchmarks.losses import losses
 from tests.benchmarks.memory import memory
 from tests.benchmarks.preprocessing import preprocessing
 from tests.benchmarks.results import Result
@@ -34,7 +36,7 @@ _BENCHMARKS: Final[dict[str, Callable[[Contest], list[Result]]]] = {
     "training": imdb.training,
     "scoring": imdb.scoring,
     "agreement": imdb.agreement,
-    "classes": classes,
+    "class_cost": class_cost,
     "serving": serving,
     "adaptation": adaptation,
     "labelling": labelling,
@@ -42,10 +44,22 @@ _BENCHMARKS: Final[dict[str, Callable[[Contest], list[Result]]]] = {
     "batch": batch,
     "cluster": cluster,
     "doubts": doubts,
+    "classes": classes,
+    "losses": losses,
     "memory": memory,
     "drift": drift,
 }
-_ON_DEMAND: Final = {"adaptation", "batch", "cluster", "doubts", "labelling", "memory", "scale"}
+_ON_DEMAND: Final = {
+    "adaptation",
+    "batch",
+    "classes",
+    "cluster",
+    "doubts",
+    "labelling",
+    "losses",
+    "memory",
+    "scale",
+}
 """They take many minutes."""
 _UNASKED: Final = [name for name in _BENCHMARKS if name not in _ON_DEMAND]
 _BUSY: Final = 0.5

@@ -39,15 +39,26 @@ def write_fasttext_file(path: Path, lines: Sequence[str], labels: NDArray[np.int
         )
 
 
-def train_fasttext(path: Path) -> _FastText:
+def train_fasttext(
+    path: Path, ngrams: int = 3, epochs: int = 10, rate: float = 0.5, longest: int = 0
+) -> _FastText:
     """Train fastText on a training file.
 
-    The learning rate is the better one of the default, 0.1, and that of its tutorial.
+    `longest` is that of character n-grams, from three on; 0: none. The default learning rate is the
+    better one, on IMDB, of fastText's own default, 0.1, and that of its tutorial.
     """
     import fasttext
 
     return fasttext.train_supervised(
-        str(path), wordNgrams=3, dim=50, epoch=10, lr=0.5, thread=THREADS, verbose=0
+        str(path),
+        wordNgrams=ngrams,
+        dim=50,
+        epoch=epochs,
+        lr=rate,
+        minn=3 if longest else 0,
+        maxn=longest,
+        thread=THREADS,
+        verbose=0,
     )
 
 
@@ -72,15 +83,27 @@ def sklearn_pipeline(min_df: int) -> Pipeline:
     return make_pipeline(vectorizer, LinearSVC())
 
 
-def sklearn_classifier(name: str) -> Pipeline:
-    """TF-IDF of words and pairs, and LogisticRegression or LinearSVC, for any number of classes."""
+def sklearn_classifier(name: str, C: float, class_weight: str | None, characters: bool) -> Pipeline:
+    """TF-IDF of words and pairs, and LogisticRegression or LinearSVC, for any number of classes.
+
+    With `characters`, beside it TF-IDF of two to five characters inside words.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
+    from sklearn.pipeline import make_pipeline, make_union
     from sklearn.svm import LinearSVC
 
-    last = LogisticRegression(C=10, max_iter=300) if name == "LogisticRegression" else LinearSVC()
-    return make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), last)
+    features = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    if characters:
+        spellings = TfidfVectorizer(
+            analyzer="char_wb", ngram_range=(2, 5), min_df=2, sublinear_tf=True
+        )
+        features = make_union(features, spellings)
+    if name == "LogisticRegression":
+        last = LogisticRegression(C=C, class_weight=class_weight, max_iter=300)
+    else:
+        last = LinearSVC(C=C, class_weight=class_weight)
+    return make_pipeline(features, last)
 
 
 def vader_positive(texts: Sequence[str]) -> NDArray[np.bool_]:

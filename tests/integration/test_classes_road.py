@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from pipelines.labels import Classes
+from pipelines.training.subjects import get_subject
 from tests.classes import SENTIMENTS, TOPICS, corpus
 from tests.integration.commands import Olens
 from tests.integration.training_project import make_project
@@ -67,6 +68,7 @@ def test_topics_go_the_whole_road(
     done = olens("train", "--dataset", "topics", "--log-model", "--json")
     assert done.code == 0, done.err
     trained = json.loads(done.out)
+    assert trained["parameters"] == get_subject("nbsvm").for_classes(TOPICS).defaults
     assert trained["test"]["test"]["accuracy"] > 0.9
     assert list(trained["test"]["test"]["classes"]) == list(TOPICS.names)
 
