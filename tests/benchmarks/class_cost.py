@@ -23,7 +23,7 @@ _COUNTS: Final = (2, 3, 5)
 _MOST_COST: Final = 1.3
 _MANY: Final = 5_000
 _SINGLE: Final = 1_000
-_ROUNDS: Final = 21
+_ROUNDS: Final = 31
 """Each takes a tenth of a second: the median of a few of them would be noise."""
 
 
