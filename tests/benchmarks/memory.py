@@ -89,7 +89,7 @@ def _results(rows: int, found: Trained, growth: float) -> list[Result]:
             target=f"below {_MOST} GiB",
             reached=max(found.memory) < _MOST,
         ),
-        Result(what=f"train on {size}, accuracy", unit="%", ours=100 * found.accuracy),
+        Result(what=f"train on {size}, accuracy", unit="%", ours=found.accuracy),
     ]
 
 
@@ -102,9 +102,9 @@ def _compared(contest: Contest, root: Path, rows: int) -> list[Result]:
         Result(
             what=f"{rows / 1e6:g} M rows in blocks of a {_MOST // 2} GiB limit, accuracy",
             unit="%",
-            ours=100 * blocks.accuracy,
+            ours=blocks.accuracy,
             rival="the same in memory",
-            theirs=100 * whole.accuracy,
+            theirs=whole.accuracy,
             target="within 0.05 points",
             reached=abs(blocks.accuracy - whole.accuracy) <= 0.0005,
             note=f"{blocks.seconds[0]:.0f} s {blocks.memory[0]:.2f} GiB; in memory "
@@ -137,8 +137,8 @@ def _rival(contest: Contest, root: Path, rows: int, found: Trained) -> list[Resu
         Result(
             what=f"{rows / 1e6:g} M rows, accuracy on the validation split",
             unit="%",
-            ours=100 * found.accuracy,
+            ours=found.accuracy,
             rival="Vowpal Wabbit",
-            theirs=100 * accuracy,
+            theirs=accuracy,
         ),
     ]
