@@ -45,7 +45,7 @@ def project(
         "OLENS_MLFLOW__REGISTRY_URI": registry_server.uri,
         "OLENS_MLFLOW__REGISTRY_USERNAME": registry_server.username,
         "OLENS_MLFLOW__REGISTRY_PASSWORD": registry_server.password,
-        "OLENS_MLFLOW__TIMEOUT": "5",
+        "OLENS_MLFLOW__TIMEOUT": str(PATIENCE),
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
