@@ -353,7 +353,7 @@ def test_all_together_need_less_than_they_may(
     site: Site, record_property: Callable[[str, object], None]
 ):
     """Without what a program has read of files, its own included: that can be given back."""
-    for name in site.engine("ps", "--format", "{{.Names}}").split():
+    for name in (f"opinionlens-{service}-1" for service in SERVICES):
         limit = int(site.engine("inspect", "--format", "{{.HostConfig.Memory}}", name))
         processes = site.engine("exec", name, "sh", "-c", "cat /proc/[0-9]*/status; true")
         used = 1024 * sum(map(int, re.findall(r"RssAnon:\s+(\d+)", processes)))
