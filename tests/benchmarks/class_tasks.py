@@ -17,6 +17,10 @@ from tests.benchmarks.contest import SEED
 _CORPUS_ROWS: Final = 40_000
 _STARS: Final = ("1", "2", "3", "4", "5")
 
+C_OF_HINGE: Final = (0.1, 0.3, 1.0, 3.0)
+C_OF_LOGISTIC: Final = (1.0, 3.0, 10.0, 30.0)
+"""Values of C to choose from, by loss."""
+
 
 class Task(NamedTuple):
     """Distinct texts and the numbers of their classes, shape (n,)."""

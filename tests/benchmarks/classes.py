@@ -29,7 +29,7 @@ from pipelines.training.features import Labelled
 from pipelines.training.fitting import fit_pipeline
 from pipelines.training.subjects import get_subject
 from tests.benchmarks import rivals
-from tests.benchmarks.class_tasks import Task, airline, held_out, stars
+from tests.benchmarks.class_tasks import C_OF_HINGE, C_OF_LOGISTIC, Task, airline, held_out, stars
 from tests.benchmarks.contest import SEED, Contest
 from tests.benchmarks.measuring import take_turns
 from tests.benchmarks.results import Result
@@ -40,9 +40,6 @@ _SHARE: Final = 0.2
 _RESAMPLED: Final = 1_000
 _LONGEST: Final = 2
 """Tokens of an n-gram, as for scikit-learn's."""
-_OF_HINGE: Final = (0.1, 0.3, 1.0, 3.0)
-_OF_LOGISTIC: Final = (1.0, 3.0, 10.0, 30.0)
-"""Values of C."""
 _OF_FASTTEXT: Final = ((0.1, 10), (0.1, 25), (0.25, 10), (0.5, 5))
 """Learning rates with numbers of epochs."""
 _OF_NGRAMS: Final = (2, 3)
@@ -239,20 +236,20 @@ def _league(features: str, characters: bool) -> League:
     longest = 5 if characters else 0
     weights = (None, "balanced")
     contestants = {
-        OURS: Contestant(_ours(longest), list(product(_OF_HINGE, (1, 2)))),
+        OURS: Contestant(_ours(longest), list(product(C_OF_HINGE, (1, 2)))),
         FASTTEXT: Contestant(
             _fasttext(longest),
             [(*pace, ngrams) for pace, ngrams in product(_OF_FASTTEXT, _OF_NGRAMS)],
         ),
         "TF-IDF + LinearSVC": Contestant(
-            _sklearn("LinearSVC", characters), list(product(_OF_HINGE, weights))
+            _sklearn("LinearSVC", characters), list(product(C_OF_HINGE, weights))
         ),
     }
     if characters:
         contestants[_FROM_BASE3] = Contestant(_from_base3, [()])
     else:  # with characters, it would take most of an hour
         contestants["TF-IDF + LogisticRegression"] = Contestant(
-            _sklearn("LogisticRegression", characters), list(product(_OF_LOGISTIC, weights))
+            _sklearn("LogisticRegression", characters), list(product(C_OF_LOGISTIC, weights))
         )
     return League(features, contestants)
 

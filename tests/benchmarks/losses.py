@@ -26,7 +26,7 @@ from pipelines.training.features import Labelled
 from pipelines.training.fitting import fit_classifier
 from pipelines.training.linear import DualLogisticRegression, LinearSVM
 from pipelines.training.subjects import Parameters, Subject, get_subject
-from tests.benchmarks.class_tasks import Task, held_out, tasks
+from tests.benchmarks.class_tasks import C_OF_HINGE, C_OF_LOGISTIC, Task, held_out, tasks
 from tests.benchmarks.contest import SEED, VECTORIZER, Contest
 from tests.benchmarks.results import Result
 
@@ -132,30 +132,28 @@ def _logistic(C: float) -> DualLogisticRegression:
     return DualLogisticRegression(C, random_state=SEED)
 
 
-_OF_HINGE: Final = (0.1, 0.3, 1.0, 3.0)
-_OF_LOGISTIC: Final = (1.0, 3.0, 10.0, 30.0)
 _NBSVM: Final = get_subject("nbsvm").for_classes(Classes(SENTIMENTS))
 LOSSES: Final = (
-    Loss("nbsvm: one against the rest, squared hinge on log-count ratios", _NBSVM, _OF_HINGE),
-    Loss("cumulative, squared hinge on log-count ratios", _above(_NBSVM), _OF_HINGE),
-    _on_tfidf("one against the rest, squared hinge", _hinge, *_OF_HINGE),
-    _on_tfidf("one against the rest, logistic", _logistic, *_OF_LOGISTIC),
+    Loss("nbsvm: one against the rest, squared hinge on log-count ratios", _NBSVM, C_OF_HINGE),
+    Loss("cumulative, squared hinge on log-count ratios", _above(_NBSVM), C_OF_HINGE),
+    _on_tfidf("one against the rest, squared hinge", _hinge, *C_OF_HINGE),
+    _on_tfidf("one against the rest, logistic", _logistic, *C_OF_LOGISTIC),
     _on_tfidf(
         "joint hinge (Crammer and Singer)",
         lambda C: LinearSVC(C=C, multi_class="crammer_singer", tol=0.01, random_state=SEED),
-        *_OF_HINGE,
+        *C_OF_HINGE,
     ),
     _on_tfidf(
         "multinomial logistic",
         lambda C: LogisticRegression(C=C, max_iter=100, tol=1e-3),
-        *_OF_LOGISTIC,
+        *C_OF_LOGISTIC,
     ),
-    _on_tfidf("cumulative, squared hinge", lambda C: _Above(_hinge(C)), *_OF_HINGE),
-    _on_tfidf("cumulative, logistic", lambda C: _Above(_logistic(C)), *_OF_LOGISTIC),
+    _on_tfidf("cumulative, squared hinge", lambda C: _Above(_hinge(C)), *C_OF_HINGE),
+    _on_tfidf("cumulative, logistic", lambda C: _Above(_logistic(C)), *C_OF_LOGISTIC),
     _on_tfidf(
         "cumulative, logistic, one set of weights",
         lambda C: _Thresholds(_logistic(C)),
-        *_OF_LOGISTIC,
+        *C_OF_LOGISTIC,
     ),
 )
 
