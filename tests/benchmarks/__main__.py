@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +30,7 @@ from tests.benchmarks.results import Result
 from tests.benchmarks.scale import scale
 from tests.benchmarks.serving import serving
 
-_BENCHMARKS: Final[dict[str, Callable[[Contest], list[Result]]]] = {
+_BENCHMARKS: Final[dict[str, Callable[[Contest], Iterable[Result]]]] = {
     "preprocessing": preprocessing,
     "accuracy": imdb.accuracy,
     "training": imdb.training,
@@ -91,10 +91,12 @@ def main() -> int:
         )
     contest = Contest(Path(data).resolve(), arguments.repetitions, _say)
     measured: list[Result] = []
-    for name in arguments.names or _UNASKED:
-        measured += _BENCHMARKS[name](contest)
-    results.print_table(measured)
-    results.write_json(_REPORT, measured, processors, busy)
+    try:
+        for name in arguments.names or _UNASKED:
+            measured.extend(_BENCHMARKS[name](contest))
+    finally:  # what was measured before something broke counts too
+        results.print_table(measured)
+        results.write_json(_REPORT, measured, processors, busy)
     return 0
 
 

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -34,14 +35,13 @@ class Measured(NamedTuple):
     mib: float
 
 
-def batch(contest: Contest) -> list[Result]:
+def batch(contest: Contest) -> Iterator[Result]:
     """`olens predict --data` at three sizes; the rivals at the smallest.
 
     ``BENCH_ROWS``, millions with commas between, are the sizes: 1, 5 and 10 without it.
     """
     named = os.environ.get("BENCH_ROWS", "1,5,10")
     sizes = [int(1e6 * float(each)) for each in named.split(",")]
-    results = []
     with tempfile.TemporaryDirectory(prefix="olens-batch-") as temporary:
         folder = Path(temporary)
         model = folder / "model"
@@ -56,8 +56,7 @@ def batch(contest: Contest) -> list[Result]:
                 if rows == sizes[0]:
                     rivals = _rivals(contest, source, folder)
                 source.unlink()
-            results += _results(kind, aim, ours, rivals)
-    return results
+            yield from _results(kind, aim, ours, rivals)
 
 
 def make_rows(contest: Contest, folder: Path, rows: int, kind: str) -> Path:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +30,7 @@ _FILES: Final = 8
 _NODES: Final = (1, 2, 3)
 
 
-def cluster(contest: Contest) -> list[Result]:
+def cluster(contest: Contest) -> Iterator[Result]:
     """Rates of the same rows; ``BENCH_ROWS`` is their number in millions, 2 without it."""
     rows = int(1e6 * float(os.environ.get("BENCH_ROWS", "2")))
     with tempfile.TemporaryDirectory(prefix="olens-cluster-") as temporary:
@@ -41,21 +42,19 @@ def cluster(contest: Contest) -> list[Result]:
         rows = rows // _FILES * _FILES
         contest.say(f"one process: {rows:,} rows in {_FILES} files")
         alone = rows / _olens(model, source, folder / "here")
-        results = []
         for nodes in _NODES:
             contest.say(f"Ray, {nodes} nodes")
             with ray_nodes(nodes) as started:
                 address = ["--engine", "ray", "--address", started.address]
                 rate = rows / _olens(model, source, folder / f"on-{nodes}", *address)
-            results.append(_result(f"Ray, {nodes} nodes of 2 CPUs", rows, rate, alone))
+            yield _result(f"Ray, {nodes} nodes of 2 CPUs", rows, rate, alone)
         contest.say("Ray, 3 nodes, one of them killed half-way")
-        results.append(_killed(contest, source, folder, rows, alone))
+        yield _killed(contest, source, folder, rows, alone)
         contest.say("Spark, local[2]")
         seconds, same = _spark(contest, source, folder)
         spark = _result("Spark, local[2]", rows, rows / seconds, alone)
         target = {"target": "the verdicts of one process", "reached": same}
-        results.append(msgspec.structs.replace(spark, **target))
-    return results
+        yield msgspec.structs.replace(spark, **target)
 
 
 def _make_files(contest: Contest, folder: Path, rows: int) -> Path:
@@ -137,8 +136,11 @@ def _spark(contest: Contest, source: Path, folder: Path) -> tuple[float, bool]:
         seconds = time.monotonic() - started
     verdicts = ["id", "text", "prediction", "probability"]
     found, expected = (
-        pl.scan_parquet(folder / name / "*.parquet").select(verdicts).sort(verdicts).collect()
-        for name in ("spark", "here")
+        frame.select(verdicts).sort(verdicts).collect()
+        for frame in (
+            pl.scan_parquet(folder / "spark" / "*.parquet").unnest("verdict"),
+            pl.scan_parquet(folder / "here" / "*.parquet"),
+        )
     )
     return seconds, found.equals(expected)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -56,15 +56,13 @@ class Task(NamedTuple):
         return float(np.mean(positive == self.truth))
 
 
-def labelling(contest: Contest) -> list[Result]:
+def labelling(contest: Contest) -> Iterator[Result]:
     """The three strategies on all sources; the queue against random choice, source by source."""
     base = base_without(contest)
-    results = []
     for source in STUDIED:
         contest.say(f"labelling {source}")
         found = np.array([_once(contest, base, source, seed) for seed in range(SEEDS)])
-        results += [_compared(source, size, found[:, at]) for at, size in enumerate(SIZES)]
-    return results
+        yield from (_compared(source, size, found[:, at]) for at, size in enumerate(SIZES))
 
 
 def _once(contest: Contest, base: LinearScorer, source: str, seed: int) -> list[list[float]]:

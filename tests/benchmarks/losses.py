@@ -6,7 +6,7 @@ train texts. The test texts are looked at once for each loss, with the C that wa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import Final, NamedTuple, Self, cast
 
@@ -169,9 +169,8 @@ class _Judged(NamedTuple):
     """Of the last fit, calibration included."""
 
 
-def losses(contest: Contest) -> list[Result]:
+def losses(contest: Contest) -> Iterator[Result]:
     """Every loss on every task, and whether the default is the best by validation."""
-    results = []
     for task in tasks(contest.data):
         counts = HashedNgramVectorizer(**msgspec.structs.asdict(VECTORIZER)).transform(task.texts)
         data = Labelled(counts, task.y, task.classes)
@@ -179,8 +178,7 @@ def losses(contest: Contest) -> list[Result]:
         for loss in LOSSES:
             contest.say(f"{task.name}: {loss.name}")
             found[loss.name] = _judged(loss, data)
-        results += _compared(task, found)
-    return results
+        yield from _compared(task, found)
 
 
 def _judged(loss: Loss, data: Labelled) -> _Judged:

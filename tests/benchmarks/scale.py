@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,9 +29,8 @@ _COMMANDS: Final = (
 _GIB: Final = 1 << 30
 
 
-def scale(contest: Contest) -> list[Result]:
+def scale(contest: Contest) -> Iterator[Result]:
     """Wall time and peak memory of preprocess, vectorize and train at three sizes."""
-    results = []
     with tempfile.TemporaryDirectory(prefix="olens-scale-") as temporary:
         contest.say(f"making {ALL_ROWS:,} rows")
         everything = Path(temporary) / "all.csv"
@@ -40,8 +39,7 @@ def scale(contest: Contest) -> list[Result]:
             rows = ALL_ROWS // divisor
             root = Path(temporary) / share
             make_project(root, everything, rows)
-            results += _measure(contest, root, f"{share} of Amazon ({rows:,} rows)", divisor == 1)
-    return results
+            yield from _measure(contest, root, f"{share} of Amazon ({rows:,} rows)", divisor == 1)
 
 
 def make_rows(raw: Path, target: Path, rows: int) -> None:
