@@ -26,8 +26,12 @@ def ray_nodes(count: int, cpus: int = 2) -> Iterator[Any]:
     head = {
         "num_cpus": 0,
         "object_store_memory": _STORE,
-        # A dead node is noticed after five misses: 5 seconds, not 15.
-        "_system_config": {"health_check_period_ms": 1000},
+        "_system_config": {
+            # A dead node is noticed after five misses: 5 seconds, not 15.
+            "health_check_period_ms": 1000,
+            # A node starts no workers before it has work: two processors are not soon done.
+            "prestart_worker_first_driver": False,
+        },
     }
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:

@@ -149,7 +149,6 @@ def test_the_page_that_the_command_opens_and_a_kill_in_the_middle(folder: Path) 
     write(folder, labelled())
     assert label_six(folder) == 0
     assert label_six(folder) == 6
-    assert label_six(folder) == 12
 
 
 def label_six(folder: Path) -> int:

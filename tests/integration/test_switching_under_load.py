@@ -19,8 +19,8 @@ from tests.support import require, wait_for
 
 MARGINS: Final = {"reviews-v1": 1.0, "reviews-v2": -2.0, "reviews-v3": 0.5}
 CONNECTIONS: Final = 32
-REQUESTS: Final = 10_000
-SWITCHES: Final = 50
+REQUESTS: Final = 4_000
+SWITCHES: Final = 25
 PAUSE: Final = 0.4
 """Seconds between two switches: workers look twice a second."""
 

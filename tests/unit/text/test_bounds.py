@@ -15,7 +15,11 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_kernels_stay_inside_their_buffers(pytestconfig: pytest.Config) -> None:
     # A cache of their own: the one of every day holds the kernels without bounds checks.
     compiled = pytestconfig.cache.mkdir("numba-bounds-checked")
-    environment = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(compiled)}
+    environment = os.environ | {
+        "NUMBA_BOUNDSCHECK": "1",
+        "NUMBA_CACHE_DIR": str(compiled),
+        "NUMBA_OPT": "0",  # they run once: optimising them takes longer
+    }
     done = subprocess.run(
         [sys.executable, "-m", "tests.unit.text.bounds"],
         cwd=ROOT,
