@@ -35,7 +35,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    with ray_nodes(3) as nodes:
+    """Of two nodes; a test adds the third, which it kills."""
+    with ray_nodes(2) as nodes:
         yield nodes
 
 
