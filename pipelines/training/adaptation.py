@@ -312,10 +312,14 @@ def _sigmoid(margins: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple
     return float(np.exp(log_slope)), float(offset)
 
 
-def disagreement(rows: Rows) -> float:
-    """Share of rows to which the start gives another label, all classes equally heavy."""
-    wrong = (rows.start > 0 if rows.start.ndim == 1 else rows.start.argmax(axis=1)) != rows.labels
-    return float(np.mean([wrong[rows.labels == label].mean() for label in range(rows.n_classes)]))
+def disagreement(rows: Rows, one: int = 0, other: int = 1) -> float:
+    """Share of the rows of two classes that are more like the other one to the start.
+
+    Both classes are equally heavy. A start that knows nothing of them comes to one half.
+    """
+    ahead = rows.start if rows.start.ndim == 1 else rows.start[:, other] - rows.start[:, one]
+    wrong = (ahead[rows.labels == one] > 0), (ahead[rows.labels == other] <= 0)
+    return float(np.mean([each.mean() for each in wrong]))
 
 
 def _probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -65,6 +65,20 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     slope: float
     offset: float
 
+    def check_classes(self, classes: Classes) -> None:
+        """Refuse texts of other classes.
+
+        Raises
+        ------
+        TrainingError
+            Which names both.
+        """
+        if classes != self.classes:
+            raise TrainingError(
+                f"The classes are {_named(classes)}, and {self.name} has {_named(self.classes)}. "
+                "Both must be the same; leave --from out"
+            )
+
     def hashed(self) -> HashedNgramVectorizer:
         """What counts n-grams in its feature space."""
         return HashedNgramVectorizer(**msgspec.structs.asdict(self.vectorizer))
@@ -253,6 +267,11 @@ def starting_from(start: Start, subject: str) -> Subject:
     )
 
 
+def _named(classes: Classes) -> str:
+    """The classes for people."""
+    return ", ".join(classes.names) + ("" if classes.ordered else ", without an order")
+
+
 def kind_of(start: Start | None, parameters: Parameters) -> Kind | None:
     """What the parameters of a subject that starts from `start` come to."""
     return Plan(**cast("dict[str, Any]", parameters)).kind if start else None
@@ -272,5 +291,8 @@ def _suggest(trial: BaseTrial) -> dict[str, Value]:
 
 def _choose(start: Start, parameters: Parameters, seed: int, data: Labelled) -> dict[str, Value]:
     """The parameters, those chosen by cross-validation on `data` that are None."""
-    fitted = _build(start, parameters, seed).fit(data.counts, data.labels, data.possible)
+    try:
+        fitted = _build(start, parameters, seed).fit(data.counts, data.labels, data.possible)
+    except ValueError as error:
+        raise TrainingError(f"{CAN_START} from {start.name} cannot be fitted: {error}") from error
     return msgspec.structs.asdict(fitted.plan_)

@@ -11,7 +11,7 @@ from pipelines.config.params import Vectorizer
 from pipelines.errors import TrainingError
 from pipelines.inference.adapting import as_start
 from pipelines.inference.compiling import fuse
-from pipelines.labels import BINARY
+from pipelines.labels import BINARY, SENTIMENTS, Classes
 from pipelines.text.vectorizer import HashedNgramVectorizer
 from pipelines.training.features import Labelled
 from pipelines.training.fitting import fit_classifier, fit_pipeline, probabilities
@@ -89,8 +89,18 @@ def test_wrong_parameters(
     start: Start, data: Labelled, parameters: dict[str, float | str], said: str
 ) -> None:
     subject = starting_from(start, "nbsvm")
+    given = subject.parameters(parameters)
     with pytest.raises(TrainingError, match=said):
-        fit_pipeline(subject, subject.parameters(parameters), 0, start.vectorizer, data)
+        fit_pipeline(subject, given, 0, start.vectorizer, data)
+    assert subject.choose
+    with pytest.raises(TrainingError, match=said):
+        subject.choose(given, 0, data)
+
+
+def test_texts_of_other_classes_are_refused(start: Start, data: Labelled) -> None:
+    three = Labelled(data.counts, data.labels, Classes.declared(SENTIMENTS))
+    with pytest.raises(TrainingError, match="base has NEGATIVE, POSITIVE"):
+        fit_pipeline(starting_from(start, "nbsvm"), CHOSEN, 0, start.vectorizer, three)
 
 
 def test_other_subjects_cannot_start(start: Start) -> None:
