@@ -22,13 +22,13 @@ from pipelines.text.row_blocks import RowBlocks
 from pipelines.text.vectorizer import HashedNgramVectorizer
 from pipelines.training.adaptation import (
     LOG_ODDS,
-    PLANS,
-    SCRATCH,
     Adaptation,
     Kind,
     Plan,
     Rows,
     adapt,
+    all_plans,
+    scratch_plans,
 )
 from pipelines.training.features import Labelled
 from pipelines.training.subjects import Parameters, Subject, Value
@@ -236,7 +236,8 @@ class StartingSVM(ClassifierMixin, BaseEstimator):
             for name in ("scale", "C", "ratios")
             if (value := getattr(self, name)) is not None
         }
-        return list(dict.fromkeys(msgspec.structs.replace(plan, **given) for plan in PLANS))
+        plans = all_plans(len(self.start.classes.names))
+        return list(dict.fromkeys(msgspec.structs.replace(plan, **given) for plan in plans))
 
 
 def starting_from(start: Start, subject: str) -> Subject:
@@ -262,7 +263,7 @@ def starting_from(start: Start, subject: str) -> Subject:
         choose=partial(_choose, start),
         rivals={
             start.name: msgspec.structs.asdict(Plan(1.0, 0.0)),
-            "from scratch": msgspec.structs.asdict(SCRATCH[-1]),
+            "from scratch": msgspec.structs.asdict(scratch_plans(len(start.classes.names))[-1]),
         },
     )
 

@@ -27,12 +27,12 @@ from pipelines.labels import Classes
 from pipelines.text.normalise import normalise_column
 from pipelines.training.adaptation import (
     LEAST_ROWS_OF_A_CLASS,
-    SCRATCH,
     Kind,
     Plan,
     Rows,
     adapt,
     disagreement,
+    scratch_plans,
 )
 from pipelines.training.model_card import (
     DataFacts,
@@ -265,7 +265,7 @@ def _splits(rows: Rows) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
 def _predict(seen: Rows, held_out: Rows) -> dict[Kind, NDArray[np.float64]]:
     return {
         "start": held_out.start_probabilities(),
-        "scratch": adapt(seen, SEED, SCRATCH).probabilities(held_out),
+        "scratch": adapt(seen, SEED, scratch_plans(seen.n_classes)).probabilities(held_out),
         "adapted": adapt(seen, SEED).probabilities(held_out),
     }
 
@@ -325,11 +325,9 @@ def _doubts(data: LabelledTexts, classes: Classes, start: str) -> list[str]:
     for one, other in combinations(range(len(names)), 2):
         share = disagreement(data.rows, one, other)
         if share > _SWAPPED and share - 0.5 > 1 / np.sqrt(sizes[one] + sizes[other]):
-            pair = names[one], names[other]
             doubts.append(
-                f"The labels contradict {start} on {share:.0%} of the texts that are "
-                f"{' or '.join(pair)}. Are {' and '.join(pair)} swapped? Say which value of the "
-                "labels is which."
+                f"The labels {names[one]} and {names[other]} contradict {start} on {share:.0%} of "
+                "their texts. Are the two swapped? Say which value of the labels is which."
             )
     if data.known < _FEW_KNOWN:
         doubts.append(

@@ -29,7 +29,7 @@ from pipelines.inference.linear_scorer import LinearScorer
 from pipelines.inference.packing import PACKED_FILE, unpack
 from pipelines.labels import POSITIVE_FROM
 from pipelines.text.tokens import TOKENS_VERSION
-from pipelines.training.adaptation import LEAST_ROWS_OF_A_CLASS, SCRATCH, Rows, adapt
+from pipelines.training.adaptation import LEAST_ROWS_OF_A_CLASS, Rows, adapt, scratch_plans
 from pipelines.training.evaluation import evaluate
 from tests.benchmarks.contest import SEED, Contest
 from tests.benchmarks.results import Result
@@ -159,8 +159,8 @@ def _figures(seen: Rows, held_out: Rows, kind: str) -> tuple[float, float]:
     if kind == "base":
         probabilities = held_out.start_probabilities()
     else:
-        plans = (SCRATCH,) if kind == "scratch" else ()
-        probabilities = adapt(seen, SEED, *plans).probabilities(held_out)
+        plans = scratch_plans(seen.n_classes) if kind == "scratch" else None
+        probabilities = adapt(seen, SEED, plans).probabilities(held_out)
     metrics = evaluate(held_out.labels.astype(np.int8), probabilities)
     return metrics.accuracy, metrics.ece
 
@@ -238,8 +238,8 @@ def _imdb(contest: Contest, base: LinearScorer) -> Result:
     train, test = contest.train, contest.test
     data = LabelledTexts(base, train.texts, train.labels == 1)
     accuracies = {}
-    for name, plans in (("adapted", ()), ("scratch", (SCRATCH,))):
-        model = data.adapt(SEED, *plans)
+    for name, plans in (("adapted", None), ("scratch", scratch_plans(2))):
+        model = data.adapt(SEED, plans)
         positive = model.scorer.predict(test.texts)[1] >= POSITIVE_FROM
         accuracies[name] = float(np.mean(positive == (test.labels == 1)))
         contest.say(f"{name}: {model.adaptation.plan}")

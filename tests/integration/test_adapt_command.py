@@ -102,7 +102,7 @@ def test_says_that_labels_seem_to_be_swapped(folder: Path, olens: Olens) -> None
     texts = [(text, label) for text, label in labelled("1", "2") if "orbly" not in text]
     done = olens("adapt", write(folder, texts), "--labels", "negative=2 positive=1")
     assert done.code == 0, done.err
-    assert "Are NEGATIVE and POSITIVE swapped?" in done.message
+    assert "The labels NEGATIVE and POSITIVE contradict base on" in done.message
 
 
 def test_says_which_two_of_three_labels_seem_to_be_swapped(folder: Path, olens: Olens) -> None:
@@ -112,8 +112,8 @@ def test_says_which_two_of_three_labels_seem_to_be_swapped(folder: Path, olens: 
     meanings = "negative=3 neutral=2 positive=1"
     done = olens("adapt", write(folder, rows), "--from", "base3", "--labels", meanings)
     assert done.code == 0, done.err
-    assert "Are NEGATIVE and POSITIVE swapped?" in done.message
-    assert done.message.count("swapped") == 1
+    assert "The labels NEGATIVE and POSITIVE contradict base3 on" in done.message
+    assert done.message.count("Are the two swapped?") == 1
 
 
 def test_says_that_the_start_knows_nothing_of_the_texts(folder: Path, olens: Olens) -> None:
