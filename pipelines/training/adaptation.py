@@ -56,6 +56,9 @@ _PASSES: Final = 200
 _PRIOR_ROWS: Final = 20
 """How many rows the start's own calibration is worth against that of the rows at hand."""
 _NEWTON_STEPS: Final = 50
+_FEWEST_ROWS_FOR_RATIOS: Final = 200
+"""Of more than two classes, fewer say too little of n-grams, and cross-validation does not see
+it."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -84,13 +87,18 @@ class Plan(msgspec.Struct, frozen=True):
         return "adapted" if self.scale else "scratch"
 
 
-def scratch_plans(n_classes: int) -> tuple[Plan, ...]:
-    """Plans of models from scratch; with ratios, as the subject nbsvm is fitted by default."""
-    return Plan(0.0, 30.0), Plan(0.0, _nbsvm(n_classes)["C"], ratios=True)
+def scratch_plans(n_classes: int, n: float = np.inf) -> tuple[Plan, ...]:
+    """Plans of models from scratch on `n` rows.
+
+    With ratios, it is the subject nbsvm with its defaults.
+    """
+    with_ratios = Plan(0.0, _nbsvm(n_classes)["C"], ratios=True)
+    enough = n_classes == 2 or n >= _FEWEST_ROWS_FOR_RATIOS
+    return (Plan(0.0, 30.0), with_ratios) if enough else (Plan(0.0, 30.0),)
 
 
-def all_plans(n_classes: int) -> tuple[Plan, ...]:
-    """The plans that compete."""
+def all_plans(n_classes: int, n: float = np.inf) -> tuple[Plan, ...]:
+    """The plans that compete on `n` rows."""
     with_ratios = 3.0 if n_classes == 2 else 0.3
     return (
         *(Plan(1.0, C) for C in (0.03, 0.1, 0.3, 1.0)),
@@ -98,7 +106,7 @@ def all_plans(n_classes: int) -> tuple[Plan, ...]:
         Plan(0.5, 1.0),
         *(Plan(scale, with_ratios, ratios=True) for scale in (0.5, 1.0, 2.0)),
         Plan(1.0, 0.0),
-        *scratch_plans(n_classes),
+        *scratch_plans(n_classes, n),
     )
 
 
@@ -219,7 +227,7 @@ def adapt(rows: Rows, seed: int, plans: Sequence[Plan] | None = None) -> Adaptat
     labels = rows.labels[chosen]
     possible = _of_rows(rows.possible, chosen)
     folds = list(_folds(labels, rows.n_classes, seed))
-    plans = all_plans(rows.n_classes) if plans is None else plans
+    plans = all_plans(rows.n_classes, n) if plans is None else plans
     distinct = list(dict.fromkeys(plans))
     if n > _MOST_ROWS_TO_CHOOSE_ON:
         splits = [(np.setdiff1d(np.arange(n), chosen), chosen)]

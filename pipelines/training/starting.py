@@ -197,7 +197,7 @@ class StartingSVM(ClassifierMixin, BaseEstimator):
                 "it, or leave --from out"
             )
         rows, buckets = self.start.rows(X, labels, possible)
-        found = adapt(rows, self.random_state, self._plans())
+        found = adapt(rows, self.random_state, self._plans(labels.size))
         weights, bias = self.start.extended(found, buckets)
         self.plan_ = found.plan
         table = (self.start.hashed(), self.start.terms)
@@ -223,8 +223,8 @@ class StartingSVM(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return np.asarray(self.classes_[np.argmax(self.predict_proba(X), axis=1)])
 
-    def _plans(self) -> list[Plan]:
-        """The plans that agree with what is given."""
+    def _plans(self, n: int) -> list[Plan]:
+        """The plans for `n` rows that agree with what is given."""
         for name in ("scale", "C"):
             value = getattr(self, name)
             if not (value is None or (isinstance(value, int | float) and 0 <= value < np.inf)):
@@ -236,7 +236,7 @@ class StartingSVM(ClassifierMixin, BaseEstimator):
             for name in ("scale", "C", "ratios")
             if (value := getattr(self, name)) is not None
         }
-        plans = all_plans(len(self.start.classes.names))
+        plans = all_plans(len(self.start.classes.names), n)
         return list(dict.fromkeys(msgspec.structs.replace(plan, **given) for plan in plans))
 
 

@@ -263,9 +263,10 @@ def _splits(rows: Rows) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
 
 
 def _predict(seen: Rows, held_out: Rows) -> dict[Kind, NDArray[np.float64]]:
+    from_scratch = scratch_plans(seen.n_classes, seen.labels.size)
     return {
         "start": held_out.start_probabilities(),
-        "scratch": adapt(seen, SEED, scratch_plans(seen.n_classes)).probabilities(held_out),
+        "scratch": adapt(seen, SEED, from_scratch).probabilities(held_out),
         "adapted": adapt(seen, SEED).probabilities(held_out),
     }
 

@@ -101,7 +101,8 @@ def train_on_labels(
     on_stage("comparing")
     models: dict[Kind, LinearScorer] = {"scratch": fitted.scorer}
     if start is not None:
-        scratch = fit(texts, labels, classes, start, scratch_plans(len(classes.names))).scorer
+        from_scratch = scratch_plans(len(classes.names), labels.size)
+        scratch = fit(texts, labels, classes, start, from_scratch).scorer
         models = {"start": start, "scratch": scratch, "adapted": fitted.scorer}
     probabilities = {kind: scorer.predict(tested)[1] for kind, scorer in models.items()}
     figures = {kind: figures_of(truth, found, classes) for kind, found in probabilities.items()}

@@ -7,7 +7,14 @@ from scipy.sparse import csr_matrix
 
 from pipelines.errors import TrainingError
 from pipelines.training import adaptation
-from pipelines.training.adaptation import Rows, adapt, calibrate, disagreement
+from pipelines.training.adaptation import (
+    Rows,
+    adapt,
+    all_plans,
+    calibrate,
+    disagreement,
+    scratch_plans,
+)
 
 
 def made_rows(n: int, start: float, own: float, seed: int = 0) -> Rows:
@@ -170,6 +177,13 @@ class TestThreeClasses:
         share = (unseen.labels == 1).mean()
         assert probability(possible) == pytest.approx(share, abs=0.03)
         assert probability(None) < share - 0.1
+
+    @pytest.mark.parametrize(("n", "ratios"), [(150, False), (1_000, True)])
+    def test_from_scratch_ratios_need_many_rows(self, n: int, ratios: bool) -> None:
+        rows = made_classes(n, start=0.0, own=6.0)
+        competing = all_plans(3, n)
+        assert (scratch_plans(3)[-1] in competing) == ratios
+        assert adapt(rows, seed=0).plan in competing
 
     def test_refuses_too_few_rows_of_a_class(self) -> None:
         rows = made_classes(60, 1.0, 1.0)
