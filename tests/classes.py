@@ -45,7 +45,7 @@ def labelled(classes: Classes, n: int, seed: int = 0) -> Labelled:
 
 @cache
 def fitted(subject: str = "nbsvm", classes: Classes = SENTIMENTS) -> Pipeline:
-    found = get_subject(subject).for_classes(classes)
+    found = get_subject(subject).for_classes(len(classes.names))
     parameters = found.parameters(SMALLER.get(subject, {}))
     rows = 60 * len(classes.names)
     return fit_pipeline(found, parameters, 0, VECTORIZER, labelled(classes, rows))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines.config.params import Vectorizer
 from pipelines.inference.linear_scorer import LinearScorer
-from pipelines.training.adaptation import PLANS, Adaptation, Plan, adapt
+from pipelines.training.adaptation import Adaptation, Plan, adapt
 from pipelines.training.starting import Start
 
 if TYPE_CHECKING:
@@ -81,7 +81,10 @@ class LabelledTexts:
         self.rows, self._buckets = self._start.rows(counts, labels)
 
     def adapt(
-        self, seed: int, plans: Sequence[Plan] = PLANS, only: NDArray[np.intp] | None = None
+        self,
+        seed: int,
+        plans: Sequence[Plan] | None = None,
+        only: NDArray[np.intp] | None = None,
     ) -> AdaptedModel:
         """Learn from all rows, or `only` from some.
 

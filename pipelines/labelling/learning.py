@@ -20,7 +20,7 @@ from pipelines.inference.compiling import as_pipeline, fuse
 from pipelines.inference.linear_scorer import LinearScorer
 from pipelines.labels import BINARY, Classes
 from pipelines.text.vectorizer import HashedNgramVectorizer
-from pipelines.training.adaptation import LEAST_ROWS, LEAST_ROWS_OF_A_CLASS, PLANS, Kind, Plan
+from pipelines.training.adaptation import LEAST_ROWS, LEAST_ROWS_OF_A_CLASS, Kind, Plan
 from pipelines.training.features import Labelled
 from pipelines.training.fitting import fit_pipeline
 from pipelines.training.subjects import Value, get_subject
@@ -42,7 +42,7 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, Value]
     vectorizer: Vectorizer
     pipeline: Pipeline
-    plans: Sequence[Plan] = PLANS
+    plans: Sequence[Plan] | None = None
     """How it was learnt: a fit on other texts need not choose again."""
 
 
@@ -51,7 +51,7 @@ def fit(
     labels: NDArray[np.int8],
     classes: Classes,
     start: LinearScorer | None,
-    plans: Sequence[Plan] = PLANS,
+    plans: Sequence[Plan] | None = None,
 ) -> Fitted:
     """Learn from labelled texts.
 
@@ -63,8 +63,8 @@ def fit(
     classes : Classes
     start : LinearScorer or None
         The model to start from; it is used for negative and positive only.
-    plans : sequence of Plan
-        Ways to start from it.
+    plans : sequence of Plan, optional
+        Ways to start from it; by default all.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def fit(
     if classes == BINARY and start is not None:
         return _adapt(texts, labels, start, plans)
     counts = HashedNgramVectorizer(**msgspec.structs.asdict(_VECTORIZER)).transform(list(texts))
-    subject = get_subject(_SUBJECT).for_classes(classes)
+    subject = get_subject(_SUBJECT).for_classes(len(classes.names))
     data = Labelled(counts, labels, classes)
     pipeline = fit_pipeline(subject, subject.defaults, SEED, _VECTORIZER, data)
     scorer = fuse(pipeline)
@@ -91,7 +91,10 @@ def fit(
 
 
 def _adapt(
-    texts: Sequence[str], labels: NDArray[np.int8], start: LinearScorer, plans: Sequence[Plan]
+    texts: Sequence[str],
+    labels: NDArray[np.int8],
+    start: LinearScorer,
+    plans: Sequence[Plan] | None,
 ) -> Fitted:
     model = LabelledTexts(start, texts, labels == 1).adapt(SEED, plans)
     info, plan = model.scorer.info, model.adaptation.plan

@@ -15,7 +15,7 @@ words, and a model from scratch is as good.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Final, Literal, NamedTuple
@@ -30,6 +30,7 @@ from scipy.special import expit, log_softmax, softmax
 from pipelines.errors import TrainingError
 from pipelines.text.vectorizer import log_count_ratio
 from pipelines.training.dual_descent import dual_coordinate_descent
+from pipelines.training.subjects import nbsvm
 
 Kind = Literal["start", "scratch", "adapted"]
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -55,11 +56,9 @@ _PASSES: Final = 200
 _PRIOR_ROWS: Final = 20
 """How many rows the start's own calibration is worth against that of the rows at hand."""
 _NEWTON_STEPS: Final = 50
-
-_SMOOTHING: Final = 1.0
-_LEAST_FREQUENCY: Final = 2
-_LEAST_RATIO: Final = 0.2
-_DAMPING: Final = 0.1
+_FEWEST_ROWS_FOR_RATIOS: Final = 200
+"""Of more than two classes, fewer say too little of n-grams, and cross-validation does not see
+it."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -88,15 +87,33 @@ class Plan(msgspec.Struct, frozen=True):
         return "adapted" if self.scale else "scratch"
 
 
-SCRATCH: Final = (Plan(0.0, 30.0), Plan(0.0, 12.0, ratios=True))
-PLANS: Final = (
-    *(Plan(1.0, C) for C in (0.03, 0.1, 0.3, 1.0)),
-    Plan(2.0, 0.3),
-    Plan(0.5, 1.0),
-    *(Plan(scale, 3.0, ratios=True) for scale in (0.5, 1.0, 2.0)),
-    Plan(1.0, 0.0),
-    *SCRATCH,
-)
+def scratch_plans(n_classes: int, n: float = np.inf) -> tuple[Plan, ...]:
+    """Plans of models from scratch on `n` rows.
+
+    With ratios, it is the subject nbsvm with its defaults.
+    """
+    with_ratios = Plan(0.0, _nbsvm(n_classes)["C"], ratios=True)
+    enough = n_classes == 2 or n >= _FEWEST_ROWS_FOR_RATIOS
+    return (Plan(0.0, 30.0), with_ratios) if enough else (Plan(0.0, 30.0),)
+
+
+def all_plans(n_classes: int, n: float = np.inf) -> tuple[Plan, ...]:
+    """The plans that compete on `n` rows."""
+    with_ratios = 3.0 if n_classes == 2 else 0.3
+    return (
+        *(Plan(1.0, C) for C in (0.03, 0.1, 0.3, 1.0)),
+        Plan(2.0, 0.3),
+        Plan(0.5, 1.0),
+        *(Plan(scale, with_ratios, ratios=True) for scale in (0.5, 1.0, 2.0)),
+        Plan(1.0, 0.0),
+        *scratch_plans(n_classes, n),
+    )
+
+
+def _nbsvm(n_classes: int) -> dict[str, float]:
+    """The defaults of the subject nbsvm that are numbers, for so many classes."""
+    defaults = nbsvm().for_classes(n_classes).defaults
+    return {name: value for name, value in defaults.items() if isinstance(value, int | float)}
 
 
 def usual(n: int) -> Plan:
@@ -187,7 +204,7 @@ class Adaptation(msgspec.Struct, frozen=True):
         return _probabilities(self.slope * margins + self.offset)
 
 
-def adapt(rows: Rows, seed: int, plans: Sequence[Plan] = PLANS) -> Adaptation:
+def adapt(rows: Rows, seed: int, plans: Sequence[Plan] | None = None) -> Adaptation:
     """Choose a plan by cross-validation, fit it on all rows and calibrate it.
 
     Parameters
@@ -195,9 +212,9 @@ def adapt(rows: Rows, seed: int, plans: Sequence[Plan] = PLANS) -> Adaptation:
     rows : Rows
     seed : int
         Which rows are in which fold, and the order in which the solver visits rows.
-    plans : sequence of Plan
+    plans : sequence of Plan, optional
         If the `usual` one is among them, it is taken unless another is clearly better; else the
-        first one.
+        first one. By default `all_plans`.
 
     Raises
     ------
@@ -210,6 +227,7 @@ def adapt(rows: Rows, seed: int, plans: Sequence[Plan] = PLANS) -> Adaptation:
     labels = rows.labels[chosen]
     possible = _of_rows(rows.possible, chosen)
     folds = list(_folds(labels, rows.n_classes, seed))
+    plans = all_plans(rows.n_classes, n) if plans is None else plans
     distinct = list(dict.fromkeys(plans))
     if n > _MOST_ROWS_TO_CHOOSE_ON:
         splits = [(np.setdiff1d(np.arange(n), chosen), chosen)]
@@ -312,10 +330,14 @@ def _sigmoid(margins: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple
     return float(np.exp(log_slope)), float(offset)
 
 
-def disagreement(rows: Rows) -> float:
-    """Share of rows to which the start gives another label, all classes equally heavy."""
-    wrong = (rows.start > 0 if rows.start.ndim == 1 else rows.start.argmax(axis=1)) != rows.labels
-    return float(np.mean([wrong[rows.labels == label].mean() for label in range(rows.n_classes)]))
+def disagreement(rows: Rows, one: int = 0, other: int = 1) -> float:
+    """Share of the rows of two classes that are more like the other one to the start.
+
+    Both classes are equally heavy. A start that knows nothing of them comes to one half.
+    """
+    ahead = rows.start if rows.start.ndim == 1 else rows.start[:, other] - rows.start[:, one]
+    wrong = (ahead[rows.labels == one] > 0), (ahead[rows.labels == other] <= 0)
+    return float(np.mean([each.mean() for each in wrong]))
 
 
 def _probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -373,7 +395,7 @@ def _held_out(
         seen, held_out = fold
         known, features = rows[seen], rows.features[held_out]
         ratios = any(plan.ratios for plan in plans)
-        weighed = [_weighed(side) for side in _sides(known)] if ratios else None
+        weighed = _weighed(known) if ratios else None
         for plan in plans:
             difference, bias = _fit(known, plan, seed, _COARSE_TOLERANCE, weighed)
             margins[plan][held_out] += features @ difference + bias
@@ -426,7 +448,7 @@ def _fit(
     sides = _sides(rows)
     used: Sequence[_Weighed | None] = [None] * len(sides)
     if plan.ratios and plan.C:
-        used = weighed or [_weighed(side) for side in sides]
+        used = weighed or _weighed(rows)
     found = [
         _fit_side(side, plan, seed, tolerance, each) for side, each in zip(sides, used, strict=True)
     ]
@@ -476,26 +498,30 @@ class _Weighed(NamedTuple):
     features: csr_matrix
 
 
-def _weighed(side: Rows) -> _Weighed:
-    ratios = _ratios(side)
-    features = side.features.copy()
-    features.data *= ratios[features.indices]
-    features.eliminate_zeros()
-    return _Weighed(ratios, features)
+def _weighed(rows: Rows) -> list[_Weighed]:
+    """The features of each of `_sides`, times its ratios."""
+    found = []
+    for side in _sides(rows):
+        ratios = _ratios(side, _nbsvm(rows.n_classes))
+        features = side.features.copy()
+        features.data *= ratios[features.indices]
+        features.eliminate_zeros()
+        found.append(_Weighed(ratios, features))
+    return found
 
 
-def _ratios(side: Rows) -> NDArray[np.float32]:
+def _ratios(side: Rows, parameters: Mapping[str, float]) -> NDArray[np.float32]:
     """What each n-gram is multiplied with, shape (m,): 0 for the rare and the indifferent ones.
 
-    The same numbers as those of the subject nbsvm by default, of two classes.
+    The same numbers as those of the subject nbsvm with these parameters.
     """
     columns, n = side.features.indices, side.features.shape[1]
     of_positive = np.repeat(side.labels, np.diff(side.features.indptr))
     positive = np.bincount(columns[of_positive], minlength=n)
     frequency = np.bincount(columns, minlength=n)
-    kept = np.flatnonzero(frequency >= _LEAST_FREQUENCY)
-    found = log_count_ratio(positive[kept], (frequency - positive)[kept], _SMOOTHING)
-    found[np.abs(found) < _LEAST_RATIO] = 0
+    kept = np.flatnonzero(frequency >= parameters["min_df"])
+    found = log_count_ratio(positive[kept], (frequency - positive)[kept], parameters["smoothing"])
+    found[np.abs(found) < parameters["min_ratio"]] = 0
     ratios = np.zeros(n, dtype=np.float32)
-    ratios[kept] = found / frequency[kept] ** _DAMPING
+    ratios[kept] = found / frequency[kept] ** parameters["damping"]
     return ratios

@@ -113,12 +113,7 @@ def _started(
     classifier: StartingSVM, data: Labelled, subject: Subject, calibrated: bool
 ) -> BaseEstimator:
     """Fit what starts from another model, which calibrates itself."""
-    start = classifier.start
-    if data.classes != start.classes:
-        raise TrainingError(
-            f"The classes are {', '.join(data.classes.names)}, and {start.name} has "
-            f"{', '.join(start.classes.names)}. Both must be the same; leave --from out"
-        )
+    classifier.start.check_classes(data.classes)
     told = possible_classes(classifier, data.possible)
     _fit(classifier, data.counts, data.labels, subject, told)
     return classifier.classifier_ if calibrated else classifier

@@ -91,7 +91,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         DataError
             If ``language: auto`` does not find the language of the texts.
         TrainingError
-            For an unknown subject, or a start in another language.
+            For an unknown subject, or a start in another language or of other classes.
         """
         params = in_language(settings, params, datasets)
         if start and start.vectorizer.language != params.language:
@@ -101,11 +101,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
                 "from a model in that language"
             )
         names = list(datasets or params.datasets)
+        classes = params.classes(names)
+        if start:
+            start.check_classes(classes)
         found = starting_from(start, subject) if start else get_subject(subject)
         return cls(
             settings=settings,
             params=params,
-            subject=found.for_classes(params.classes(names)),
+            subject=found.for_classes(len(classes.names)),
             datasets=names,
             start=start,
             profile=profile,

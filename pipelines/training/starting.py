@@ -22,13 +22,13 @@ from pipelines.text.row_blocks import RowBlocks
 from pipelines.text.vectorizer import HashedNgramVectorizer
 from pipelines.training.adaptation import (
     LOG_ODDS,
-    PLANS,
-    SCRATCH,
     Adaptation,
     Kind,
     Plan,
     Rows,
     adapt,
+    all_plans,
+    scratch_plans,
 )
 from pipelines.training.features import Labelled
 from pipelines.training.subjects import Parameters, Subject, Value
@@ -64,6 +64,20 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     bias: float | NDArray[np.float64]
     slope: float
     offset: float
+
+    def check_classes(self, classes: Classes) -> None:
+        """Refuse texts of other classes.
+
+        Raises
+        ------
+        TrainingError
+            Which names both.
+        """
+        if classes != self.classes:
+            raise TrainingError(
+                f"The classes are {_named(classes)}, and {self.name} has {_named(self.classes)}. "
+                "Both must be the same; leave --from out"
+            )
 
     def hashed(self) -> HashedNgramVectorizer:
         """What counts n-grams in its feature space."""
@@ -183,7 +197,7 @@ class StartingSVM(ClassifierMixin, BaseEstimator):
                 "it, or leave --from out"
             )
         rows, buckets = self.start.rows(X, labels, possible)
-        found = adapt(rows, self.random_state, self._plans())
+        found = adapt(rows, self.random_state, self._plans(labels.size))
         weights, bias = self.start.extended(found, buckets)
         self.plan_ = found.plan
         table = (self.start.hashed(), self.start.terms)
@@ -209,8 +223,8 @@ class StartingSVM(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return np.asarray(self.classes_[np.argmax(self.predict_proba(X), axis=1)])
 
-    def _plans(self) -> list[Plan]:
-        """The plans that agree with what is given."""
+    def _plans(self, n: int) -> list[Plan]:
+        """The plans for `n` rows that agree with what is given."""
         for name in ("scale", "C"):
             value = getattr(self, name)
             if not (value is None or (isinstance(value, int | float) and 0 <= value < np.inf)):
@@ -222,7 +236,8 @@ class StartingSVM(ClassifierMixin, BaseEstimator):
             for name in ("scale", "C", "ratios")
             if (value := getattr(self, name)) is not None
         }
-        return list(dict.fromkeys(msgspec.structs.replace(plan, **given) for plan in PLANS))
+        plans = all_plans(len(self.start.classes.names), n)
+        return list(dict.fromkeys(msgspec.structs.replace(plan, **given) for plan in plans))
 
 
 def starting_from(start: Start, subject: str) -> Subject:
@@ -248,9 +263,14 @@ def starting_from(start: Start, subject: str) -> Subject:
         choose=partial(_choose, start),
         rivals={
             start.name: msgspec.structs.asdict(Plan(1.0, 0.0)),
-            "from scratch": msgspec.structs.asdict(SCRATCH[-1]),
+            "from scratch": msgspec.structs.asdict(scratch_plans(len(start.classes.names))[-1]),
         },
     )
+
+
+def _named(classes: Classes) -> str:
+    """The classes for people."""
+    return ", ".join(classes.names) + ("" if classes.ordered else ", without an order")
 
 
 def kind_of(start: Start | None, parameters: Parameters) -> Kind | None:
@@ -272,5 +292,8 @@ def _suggest(trial: BaseTrial) -> dict[str, Value]:
 
 def _choose(start: Start, parameters: Parameters, seed: int, data: Labelled) -> dict[str, Value]:
     """The parameters, those chosen by cross-validation on `data` that are None."""
-    fitted = _build(start, parameters, seed).fit(data.counts, data.labels, data.possible)
+    try:
+        fitted = _build(start, parameters, seed).fit(data.counts, data.labels, data.possible)
+    except ValueError as error:
+        raise TrainingError(f"{CAN_START} from {start.name} cannot be fitted: {error}") from error
     return msgspec.structs.asdict(fitted.plan_)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
     from sklearn.base import BaseEstimator
 
-    from pipelines.labels import Classes
     from pipelines.training.features import Labelled
 
 Value = float | int | str | bool | None
@@ -75,9 +74,9 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     rivals: Mapping[str, Parameters] = {}
     several: Subject | None = None
 
-    def for_classes(self, classes: Classes) -> Subject:
-        """The subject with the defaults and the search space for these classes."""
-        return self if classes.two or self.several is None else self.several
+    def for_classes(self, number: int) -> Subject:
+        """The subject with the defaults and the search space for so many classes."""
+        return self if number == 2 or self.several is None else self.several
 
     @property
     def slug(self) -> str:
@@ -180,7 +179,7 @@ def _load(point: EntryPoint, known: Mapping[str, Subject]) -> Subject:
 
 def _built_in() -> list[Subject]:
     return [
-        _nbsvm_subject(),
+        nbsvm(),
         Subject(
             name="logistic_regression",
             summary="logistic regression with L2 penalty",
@@ -271,7 +270,10 @@ def _built_in() -> list[Subject]:
     ]
 
 
-def _nbsvm_subject() -> Subject:
+@cache
+def nbsvm() -> Subject:
+    """The subject that is the default, without a look at those of other packages."""
+
     def suggest(
         C: tuple[float, float], smoothing: tuple[float, float], trial: BaseTrial
     ) -> dict[str, Value]:

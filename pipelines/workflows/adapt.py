@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +25,15 @@ from pipelines.inference.evidence import Judgement
 from pipelines.inference.profiling import profile_judged
 from pipelines.labels import Classes
 from pipelines.text.normalise import normalise_column
-from pipelines.training.adaptation import SCRATCH, Kind, Plan, Rows, adapt, disagreement
+from pipelines.training.adaptation import (
+    LEAST_ROWS_OF_A_CLASS,
+    Kind,
+    Plan,
+    Rows,
+    adapt,
+    disagreement,
+    scratch_plans,
+)
 from pipelines.training.model_card import (
     DataFacts,
     Parameter,
@@ -49,7 +58,8 @@ LARGE: Final = 5_000
 CURVE: Final = (20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 _CURVE_REPEATS: Final = 3
 _SWAPPED: Final = 0.6
-"""Balanced share of texts on which labels and start disagree, from which on it is said."""
+"""Balanced share of the texts of two classes on which labels and start disagree, from which on it
+is said."""
 _FEW_KNOWN: Final = 0.2
 
 OnStage = Callable[[str], None]
@@ -186,7 +196,7 @@ def adapt_to_file(
         model_id=model_id,
         cached_id=cached_id,
         messages=[*labelled.messages(), *found.messages],
-        warnings=[*labelled.warnings(), *_doubts(data, start_id)],
+        warnings=[*labelled.warnings(), *_doubts(data, scorer.classes, start_id)],
         seconds=time.monotonic() - started,
     )
 
@@ -253,9 +263,10 @@ def _splits(rows: Rows) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
 
 
 def _predict(seen: Rows, held_out: Rows) -> dict[Kind, NDArray[np.float64]]:
+    from_scratch = scratch_plans(seen.n_classes, seen.labels.size)
     return {
         "start": held_out.start_probabilities(),
-        "scratch": adapt(seen, SEED, SCRATCH).probabilities(held_out),
+        "scratch": adapt(seen, SEED, from_scratch).probabilities(held_out),
         "adapted": adapt(seen, SEED).probabilities(held_out),
     }
 
@@ -270,11 +281,11 @@ def _curve(rows: Rows, classes: Classes) -> list[CurvePoint]:
             random_state=repeat,
             stratify=rows.labels,
         )
-        pool = np.random.default_rng(repeat).permutation(pool)
+        pool = pool[_mixed(rows.labels[pool], np.random.default_rng(repeat))]
         held_out = rows[np.sort(test)]
         for size in [*(n for n in CURVE if n < pool.size), pool.size]:
             seen = rows[np.sort(pool[:size])]
-            if seen.sizes.min() < FOLDS:
+            if seen.sizes.min() < LEAST_ROWS_OF_A_CLASS:
                 continue
             scores = _predict(seen, held_out)
             right = {
@@ -282,11 +293,21 @@ def _curve(rows: Rows, classes: Classes) -> list[CurvePoint]:
                 for k, p in scores.items()
             }
             found.setdefault(size, []).append((right["scratch"], right["adapted"]))
+    means = {size: np.mean(values, axis=0).tolist() for size, values in found.items()}
     return [
-        CurvePoint(texts=size, scratch=float(mean[0]), adapted=float(mean[1]))
-        for size, values in found.items()
-        if len(mean := np.mean(values, axis=0))
+        CurvePoint(texts=size, scratch=scratch, adapted=adapted)
+        for size, (scratch, adapted) in means.items()
+        if len(found[size]) == _CURVE_REPEATS
     ]
+
+
+def _mixed(labels: NDArray[np.generic], random: np.random.Generator) -> NDArray[np.intp]:
+    """A random order of rows in which the first ones have the classes' shares, however few."""
+    places = np.empty(labels.size)
+    for label in np.unique(labels):
+        members = random.permutation(np.flatnonzero(labels == label))
+        places[members] = (np.arange(members.size) + random.random(members.size)) / members.size
+    return np.argsort(places)
 
 
 def _profile(data: LabelledTexts, texts: pl.Series, plan: Plan, name: str) -> TextProfile:
@@ -298,15 +319,17 @@ def _profile(data: LabelledTexts, texts: pl.Series, plan: Plan, name: str) -> Te
     return profile_judged({name: judged}, scorer.classes.names)
 
 
-def _doubts(data: LabelledTexts, start: str) -> list[str]:
+def _doubts(data: LabelledTexts, classes: Classes, start: str) -> list[str]:
     """What is odd about the labels or the texts, seen from the start."""
     doubts = []
-    share, n = disagreement(data.rows), data.rows.labels.size
-    if data.rows.n_classes == 2 and share > _SWAPPED and share - 0.5 > 1 / np.sqrt(n):
-        doubts.append(
-            f"The labels contradict {start} on {share:.0%} of the texts. Are negative and positive "
-            "swapped? Say which value of the labels is which."
-        )
+    names, sizes = classes.names, data.rows.sizes
+    for one, other in combinations(range(len(names)), 2):
+        share = disagreement(data.rows, one, other)
+        if share > _SWAPPED and share - 0.5 > 1 / np.sqrt(sizes[one] + sizes[other]):
+            doubts.append(
+                f"The labels {names[one]} and {names[other]} contradict {start} on {share:.0%} of "
+                "their texts. Are the two swapped? Say which value of the labels is which."
+            )
     if data.known < _FEW_KNOWN:
         doubts.append(
             f"{start} knows only {data.known:.0%} of the words and phrases of these texts, so what "

@@ -15,7 +15,7 @@ from pipelines.errors import InputError, TrainingError
 from pipelines.files import sha256_of
 from pipelines.inference.profiling import profile_judged
 from pipelines.labelling.learning import fit
-from pipelines.training.adaptation import SCRATCH, Kind
+from pipelines.training.adaptation import Kind, scratch_plans
 from pipelines.training.model_card import DataFacts
 from pipelines.training.text_profile import MOST_TEXTS
 from pipelines.workflows.fetch import fetch_model
@@ -101,7 +101,8 @@ def train_on_labels(
     on_stage("comparing")
     models: dict[Kind, LinearScorer] = {"scratch": fitted.scorer}
     if start is not None:
-        scratch = fit(texts, labels, classes, start, SCRATCH).scorer
+        from_scratch = scratch_plans(len(classes.names), labels.size)
+        scratch = fit(texts, labels, classes, start, from_scratch).scorer
         models = {"start": start, "scratch": scratch, "adapted": fitted.scorer}
     probabilities = {kind: scorer.predict(tested)[1] for kind, scorer in models.items()}
     figures = {kind: figures_of(truth, found, classes) for kind, found in probabilities.items()}

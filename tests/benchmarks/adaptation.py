@@ -5,7 +5,6 @@ The base model is made for this: it has seen none of the sources below, and no r
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,17 +17,19 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipelines.base_model.lexicons import IDIOMS, Vader
 from pipelines.base_model.making import make_base
 from pipelines.base_model.recipe import Recipe
-from pipelines.base_model.sources import CORPUS
-from pipelines.config.params import load_params
+from pipelines.base_model.sources import AFINN, BING_LIU, CORPUS
+from pipelines.config.params import Params, load_params
 from pipelines.config.settings import load_settings
+from pipelines.files import fingerprint, sha256_of
 from pipelines.inference.adapting import LabelledTexts
 from pipelines.inference.linear_scorer import LinearScorer
 from pipelines.inference.packing import PACKED_FILE, unpack
 from pipelines.labels import POSITIVE_FROM
 from pipelines.text.tokens import TOKENS_VERSION
-from pipelines.training.adaptation import LEAST_ROWS_OF_A_CLASS, SCRATCH, Rows, adapt
+from pipelines.training.adaptation import LEAST_ROWS_OF_A_CLASS, Rows, adapt, scratch_plans
 from pipelines.training.evaluation import evaluate
 from tests.benchmarks.contest import SEED, Contest
 from tests.benchmarks.results import Result
@@ -85,15 +86,12 @@ def adaptation(contest: Contest) -> list[Result]:
 def base_without(contest: Contest) -> LinearScorer:
     """The base model without the sources above; made once, and kept in the temporary folder."""
     recipe = Recipe(folds=3)  # for its calibration alone
-    made_of = msgspec.json.encode([recipe, WITHOUT, TOKENS_VERSION])
-    name = f"olens-bench-base-{hashlib.sha256(made_of).hexdigest()[:12]}"
-    folder = Path(tempfile.gettempdir()) / name
+    params = load_params(load_settings().root)
+    folder = Path(tempfile.gettempdir()) / f"olens-bench-base-{_key(contest.data, recipe, params)}"
     if not (folder / PACKED_FILE).is_file():
         contest.say(f"making a base model without {len(WITHOUT)} sources: some minutes")
-        settings = load_settings()
-        params = load_params(settings.root)
         make_base(
-            settings,
+            load_settings(),
             params,
             contest.data,
             folder,
@@ -102,6 +100,22 @@ def base_without(contest: Contest) -> LinearScorer:
             on_stage=contest.say,
         )
     return unpack(folder / PACKED_FILE)
+
+
+def _key(data: Path, recipe: Recipe, params: Params) -> str:
+    """Another one for all that makes another base model: recipe, texts, lexicons, idioms, code."""
+    declared = [data / "raw" / dataset.path for dataset in params.datasets.values()]
+    code = sorted(IDIOMS.parent.glob("*.py"))
+    files = [data / CORPUS, data / AFINN, *(data / path for path in BING_LIU.values())]
+    made_of = [
+        recipe,
+        params,
+        WITHOUT,
+        TOKENS_VERSION,
+        Vader().words,
+        [fingerprint(path) for path in (*files, *declared, IDIOMS, *code)],
+    ]
+    return sha256_of(msgspec.json.encode(made_of))[:12]
 
 
 def study(contest: Contest, base: LinearScorer, source: str) -> dict[int, Measured]:
@@ -145,8 +159,8 @@ def _figures(seen: Rows, held_out: Rows, kind: str) -> tuple[float, float]:
     if kind == "base":
         probabilities = held_out.start_probabilities()
     else:
-        plans = (SCRATCH,) if kind == "scratch" else ()
-        probabilities = adapt(seen, SEED, *plans).probabilities(held_out)
+        plans = scratch_plans(seen.n_classes) if kind == "scratch" else None
+        probabilities = adapt(seen, SEED, plans).probabilities(held_out)
     metrics = evaluate(held_out.labels.astype(np.int8), probabilities)
     return metrics.accuracy, metrics.ece
 
@@ -224,8 +238,8 @@ def _imdb(contest: Contest, base: LinearScorer) -> Result:
     train, test = contest.train, contest.test
     data = LabelledTexts(base, train.texts, train.labels == 1)
     accuracies = {}
-    for name, plans in (("adapted", ()), ("scratch", (SCRATCH,))):
-        model = data.adapt(SEED, *plans)
+    for name, plans in (("adapted", None), ("scratch", scratch_plans(2))):
+        model = data.adapt(SEED, plans)
         positive = model.scorer.predict(test.texts)[1] >= POSITIVE_FROM
         accuracies[name] = float(np.mean(positive == (test.labels == 1)))
         contest.say(f"{name}: {model.adaptation.plan}")

@@ -50,7 +50,7 @@ def class_cost(contest: Contest) -> list[Result]:
 def _training(read: Callable[[Path], Task], contest: Contest) -> Result:
     """nbsvm with its defaults against fastText as on IMDB, both on words and pairs."""
     task = read(contest.data)
-    defaults = get_subject("nbsvm").for_classes(task.classes).defaults
+    defaults = get_subject("nbsvm").for_classes(len(task.classes.names)).defaults
     settings = {OURS: (defaults["C"], defaults["min_df"]), FASTTEXT: (0.5, 10, 2)}
     return training_time(task, WORDS, settings, contest)
 

@@ -184,7 +184,7 @@ def _ours(char_max: int) -> Train:
         C, min_df = setting
         vectorizer = Vectorizer(ngram_max=_LONGEST, char_max=char_max)
         counts = HashedNgramVectorizer(**msgspec.structs.asdict(vectorizer)).transform(task.texts)
-        subject = get_subject("nbsvm").for_classes(task.classes)
+        subject = get_subject("nbsvm").for_classes(len(task.classes.names))
         data = Labelled(counts, task.y, task.classes)
         scorer = fuse(
             fit_pipeline(

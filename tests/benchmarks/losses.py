@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.svm import LinearSVC
 
-from pipelines.labels import SENTIMENTS, Classes
+from pipelines.labels import SENTIMENTS
 from pipelines.text.vectorizer import HashedNgramVectorizer, TermWeighting
 from pipelines.training.evaluation import Metrics, evaluate
 from pipelines.training.features import Labelled
@@ -132,7 +132,7 @@ def _logistic(C: float) -> DualLogisticRegression:
     return DualLogisticRegression(C, random_state=SEED)
 
 
-_NBSVM: Final = get_subject("nbsvm").for_classes(Classes(SENTIMENTS))
+_NBSVM: Final = get_subject("nbsvm").for_classes(len(SENTIMENTS))
 LOSSES: Final = (
     Loss("nbsvm: one against the rest, squared hinge on log-count ratios", _NBSVM, C_OF_HINGE),
     Loss("cumulative, squared hinge on log-count ratios", _above(_NBSVM), C_OF_HINGE),

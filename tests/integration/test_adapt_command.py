@@ -89,11 +89,31 @@ def test_shows_what_more_texts_would_bring(folder: Path, olens: Olens) -> None:
     assert "Next:" in done.out
 
 
+def test_every_size_of_the_curve_is_measured_with_all_classes(folder: Path, olens: Olens) -> None:
+    facts = ["Plainly a {}", "Which {} is it?"]
+    rows = labelled()[:60] + [(text.format(thing), "neutral") for thing in THINGS for text in facts]
+    file = write(folder, rows)
+    done = olens("adapt", file, "--from", "base3", "--curve", "--json")
+    assert done.code == 0, done.err
+    assert [point["texts"] for point in json.loads(done.out)["curve"]] == [20, 50, 53]
+
+
 def test_says_that_labels_seem_to_be_swapped(folder: Path, olens: Olens) -> None:
     texts = [(text, label) for text, label in labelled("1", "2") if "orbly" not in text]
     done = olens("adapt", write(folder, texts), "--labels", "negative=2 positive=1")
     assert done.code == 0, done.err
-    assert "Are negative and positive swapped?" in done.message
+    assert "The labels NEGATIVE and POSITIVE contradict base on" in done.message
+
+
+def test_says_which_two_of_three_labels_seem_to_be_swapped(folder: Path, olens: Olens) -> None:
+    texts = [(text, label) for text, label in labelled("1", "3") if "orbly" not in text]
+    facts = ["The {} came on Monday", "Which {} is it?"]
+    rows = texts + [(text.format(thing), "2") for thing in THINGS for text in facts]
+    meanings = "negative=3 neutral=2 positive=1"
+    done = olens("adapt", write(folder, rows), "--from", "base3", "--labels", meanings)
+    assert done.code == 0, done.err
+    assert "The labels NEGATIVE and POSITIVE contradict base3 on" in done.message
+    assert done.message.count("Are the two swapped?") == 1
 
 
 def test_says_that_the_start_knows_nothing_of_the_texts(folder: Path, olens: Olens) -> None:

@@ -359,7 +359,9 @@ class TestFrom:
         [
             (["--subject", "linear_svc"], "only nbsvm can"),
             (["-p", "smoothing=1"], "it has: scale, C, ratios"),
+            (["-p", "scale=big"], "scale must be 0 or more, not 'big'"),
             (["--from", "nothing"], "There is no model nothing"),
+            (["--from", "base3"], "and base3 has NEGATIVE, NEUTRAL, POSITIVE"),
         ],
     )
     def test_wrong_input(self, olens: Olens, arguments: list[str], message: str) -> None:

@@ -7,7 +7,14 @@ from scipy.sparse import csr_matrix
 
 from pipelines.errors import TrainingError
 from pipelines.training import adaptation
-from pipelines.training.adaptation import Rows, adapt, calibrate, disagreement
+from pipelines.training.adaptation import (
+    Rows,
+    adapt,
+    all_plans,
+    calibrate,
+    disagreement,
+    scratch_plans,
+)
 
 
 def made_rows(n: int, start: float, own: float, seed: int = 0) -> Rows:
@@ -125,12 +132,19 @@ def made_classes(n: int, start: float, own: float, seed: int = 0) -> Rows:
 
 
 class TestThreeClasses:
+    def test_notices_two_labels_that_are_swapped(self) -> None:
+        rows = made_classes(300, 5.0, 0.0)
+        swapped = Rows(rows.features, rows.start, np.array([0, 2, 1])[rows.labels])
+        assert disagreement(swapped, 1, 2) > 0.9
+        assert disagreement(swapped, 0, 1) < 0.6
+        assert disagreement(rows, 1, 2) < 0.1
+
     def test_learns_words_unknown_to_the_start(self) -> None:
         rows, unseen = made_classes(900, 1.0, 2.0), made_classes(900, 1.0, 2.0, seed=1)
         found = adapt(rows, seed=0)
         assert found.plan.kind == "adapted"
         right = (found.probabilities(unseen).argmax(axis=1) == unseen.labels).mean()
-        assert right > 1 - disagreement(unseen) + 0.1
+        assert right > (unseen.start.argmax(axis=1) == unseen.labels).mean() + 0.1
 
     def test_a_start_that_knows_nothing_gives_way_to_a_model_from_scratch(self) -> None:
         rows = made_classes(1000, start=0.0, own=6.0)
@@ -163,6 +177,13 @@ class TestThreeClasses:
         share = (unseen.labels == 1).mean()
         assert probability(possible) == pytest.approx(share, abs=0.03)
         assert probability(None) < share - 0.1
+
+    @pytest.mark.parametrize(("n", "ratios"), [(150, False), (1_000, True)])
+    def test_from_scratch_ratios_need_many_rows(self, n: int, ratios: bool) -> None:
+        rows = made_classes(n, start=0.0, own=6.0)
+        competing = all_plans(3, n)
+        assert (scratch_plans(3)[-1] in competing) == ratios
+        assert adapt(rows, seed=0).plan in competing
 
     def test_refuses_too_few_rows_of_a_class(self) -> None:
         rows = made_classes(60, 1.0, 1.0)

@@ -11,7 +11,7 @@ from pipelines.config.params import Vectorizer
 from pipelines.errors import TrainingError
 from pipelines.inference.adapting import as_start
 from pipelines.inference.compiling import fuse
-from pipelines.labels import BINARY
+from pipelines.labels import BINARY, SENTIMENTS, Classes
 from pipelines.text.vectorizer import HashedNgramVectorizer
 from pipelines.training.features import Labelled
 from pipelines.training.fitting import fit_classifier, fit_pipeline, probabilities
@@ -89,8 +89,18 @@ def test_wrong_parameters(
     start: Start, data: Labelled, parameters: dict[str, float | str], said: str
 ) -> None:
     subject = starting_from(start, "nbsvm")
+    given = subject.parameters(parameters)
     with pytest.raises(TrainingError, match=said):
-        fit_pipeline(subject, subject.parameters(parameters), 0, start.vectorizer, data)
+        fit_pipeline(subject, given, 0, start.vectorizer, data)
+    assert subject.choose
+    with pytest.raises(TrainingError, match=said):
+        subject.choose(given, 0, data)
+
+
+def test_texts_of_other_classes_are_refused(start: Start, data: Labelled) -> None:
+    three = Labelled(data.counts, data.labels, Classes.declared(SENTIMENTS))
+    with pytest.raises(TrainingError, match="base has NEGATIVE, POSITIVE"):
+        fit_pipeline(starting_from(start, "nbsvm"), CHOSEN, 0, start.vectorizer, three)
 
 
 def test_other_subjects_cannot_start(start: Start) -> None:
@@ -98,36 +108,41 @@ def test_other_subjects_cannot_start(start: Start) -> None:
         starting_from(start, "linear_svc")
 
 
-def test_with_ratios_it_is_the_subject_nbsvm() -> None:
+@pytest.mark.parametrize("classes", [BINARY, Classes.declared(SENTIMENTS)], ids=["two", "three"])
+def test_with_ratios_it_is_the_subject_nbsvm(classes: Classes) -> None:
     """From scratch, with the same numbers, it says the same of unseen texts."""
     random = np.random.default_rng(0)
     vectorizer = Vectorizer(ngram_max=1, bits=12)
+    number = len(classes.names)
 
-    def texts(n: int) -> tuple[list[str], NDArray[np.bool_]]:
-        positive = random.random(n) < 0.5
-        drawn = [random.integers(len(WORDS) - 60, size=12) + 60 * one for one in positive]
-        return [" ".join(WORDS[number] for number in row) for row in drawn], positive
+    def texts(n: int) -> tuple[list[str], NDArray[np.int8]]:
+        labels = random.integers(number, size=n).astype(np.int8)
+        drawn = [random.integers(len(WORDS) - 60 * number, size=12) + 60 * each for each in labels]
+        return [" ".join(WORDS[word] for word in row) for row in drawn], labels
 
-    seen, positive = texts(600)
+    seen, labels = texts(600)
     unseen, _ = texts(400)
-    counts = HashedNgramVectorizer(1, 12).transform(seen)
-    labelled = Labelled(counts, positive.astype(np.int8))
-    subject = get_subject("nbsvm")
+    labelled = Labelled(HashedNgramVectorizer(1, 12).transform(seen), labels, classes)
+    subject = get_subject("nbsvm").for_classes(number)
     nbsvm = fit_pipeline(subject, subject.defaults, 0, vectorizer, labelled)
-    expected = nbsvm.predict_proba(unseen)[:, 1]
+    expected = nbsvm.predict_proba(unseen)
 
+    nothing = np.zeros(2**12 if classes.two else (2**12, number), dtype=np.float32)
     start = Start(
         name="nothing",
         vectorizer=vectorizer,
-        classes=BINARY,
+        classes=classes,
         terms="presence",
-        weights=np.zeros(2**12, dtype=np.float32),
+        weights=nothing,
         norms=np.empty(0, dtype=np.float32),
-        bias=0.0,
+        bias=0.0 if classes.two else np.zeros(number),
         slope=1.0,
         offset=0.0,
     )
-    parameters = {"scale": 0.0, "C": 12.0, "ratios": True}
-    pipeline = fit_pipeline(starting_from(start, "nbsvm"), parameters, 0, vectorizer, labelled)
-    same = (pipeline.predict_proba(unseen)[:, 1] >= 0.5) == (expected >= 0.5)
-    assert same.mean() > 0.98
+    same = starting_from(start, "nbsvm")
+    parameters = same.rivals["from scratch"]
+    assert parameters == {"scale": 0.0, "C": subject.defaults["C"], "ratios": True}
+    pipeline = fit_pipeline(same, parameters, 0, vectorizer, labelled)
+    found = pipeline.predict_proba(unseen)
+    agreeing = found.argmax(axis=1) == expected.argmax(axis=1)
+    assert agreeing.mean() > 0.98

@@ -8,7 +8,6 @@ import pytest
 from sklearn.utils.validation import check_is_fitted
 
 from pipelines.errors import TrainingError
-from pipelines.labels import BINARY
 from pipelines.training.features import Labelled
 from pipelines.training.fitting import (
     fit_classifier,
@@ -18,7 +17,6 @@ from pipelines.training.fitting import (
     validation_metrics,
 )
 from pipelines.training.subjects import Value, all_subjects, get_subject
-from tests.classes import SENTIMENTS
 from tests.unit.training.corpus import corpus, labelled
 from tests.unit.training.fitted import SMALLER, SUBJECTS, VECTORIZER, fitted_pipeline
 
@@ -158,8 +156,8 @@ def test_a_wrong_value_is_an_error_and_not_a_model(subject: str, key: str, value
 
 def test_several_classes_have_defaults_and_a_search_space_of_their_own() -> None:
     two = get_subject("nbsvm")
-    several = two.for_classes(SENTIMENTS)
-    assert two.for_classes(BINARY) is two
+    several = two.for_classes(3)
+    assert two.for_classes(2) is two
     assert several.defaults.keys() == two.defaults.keys()
     assert several.defaults["C"] != two.defaults["C"]
     drawn = several.suggest(optuna.trial.FixedTrial(several.defaults))

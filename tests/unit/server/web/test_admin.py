@@ -331,7 +331,7 @@ class FakeAdapting:
             model_id="m-1",
             cached_id="reviews-v2",
             messages=["Labels: <b>bad</b>."],
-            warnings=["Are negative and positive swapped?"],
+            warnings=["Are the two swapped?"],
             seconds=1.0,
         )
 
@@ -383,7 +383,7 @@ class TestAdaptation:
         assert "50.0 to 75.0 %" in found
         assert "On each of 40 texts, held out once" in found
         assert "Cross-validation chose base and these texts together." in found
-        assert "Are negative and positive swapped?" in found
+        assert "Are the two swapped?" in found
         assert "&lt;b&gt;bad" in ended.text
         assert 'action="/admin/models/reviews-v2/activate"' in found
         sha256 = hashlib.sha256(LABELLED.encode()).hexdigest()
