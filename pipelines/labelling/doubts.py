@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 SUBJECT: Final = "nbsvm"
 PARAMETERS: Final = {"C": 1.0}
 """Less than in training: wrong labels must not be learnt. On five sources of the corpus with 5 % of
-labels flipped, precision at their number is 56 %, with the usual C of 12 it is 52 %."""
+labels flipped, precision at their number is 56 %, with the usual C of 12 it is 52 %. Of more than
+two classes, the usual C of 0.3 is as good: airline 55 and 55 %, Amazon's stars 57 and 57 %."""
 FOLDS: Final = 5
 LEAST_TEXTS: Final = 10
 """Of a class; rarer classes are left out."""
