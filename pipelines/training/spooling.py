@@ -24,7 +24,7 @@ _LEAST: Final = 1 << 24
 """Entries that are in memory together however little it has: rows that always stand in the same
 company take many times as long (reviews of films: 15 readings to a tolerance that 40 do not
 reach)."""
-_ROW: Final = 160
+_ROW: Final = 180
 """Bytes that fitting takes for each row besides its entries,"""
 _COLUMN: Final = 40
 """and for each column."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
@@ -29,7 +29,7 @@ from pipelines.training.linear import (
     LinearComplementNB,
     LinearSVM,
 )
-from pipelines.training.spooling import spooled
+from pipelines.training.spooling import Entries, Spool, spooled
 from pipelines.training.subjects import get_subject
 from tests import disks
 from tests.unit.training.corpus import labelled
@@ -183,6 +183,28 @@ def test_fits_at_the_same_time_share_the_memory(
     blocks = in_blocks(data.counts, tmp_path, 900)
     SigmoidCalibrated(LinearSVM(), threads=threads, random_state=0).fit(blocks, data.labels)
     assert sorted(seen) == list(zip([300, 300, 600], shares, strict=True))
+
+
+def test_rows_that_are_solved_are_not_read_again_before_the_end(
+    data: Labelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = []
+    read = Spool.read
+
+    def recording(
+        self: Spool, group: Sequence[int], wanted: NDArray[np.bool_]
+    ) -> tuple[Entries, NDArray[np.intp]]:
+        shares.append(wanted.mean())
+        return read(self, group, wanted)
+
+    monkeypatch.setattr(Spool, "read", recording)
+    monkeypatch.setattr(spooling, "_LEAST", 4_000)
+    weighting = TermWeighting("nb").fit(data.counts, data.labels)
+    fitted = LinearSVM(12.0, **EXACT)
+    fitted.fit(weighting.transform(in_blocks(data.counts, tmp_path)), data.labels)
+    assert shares[0] == shares[-1] == 1
+    assert min(shares) < 0.5
+    assert fitted.n_iter_ < EXACT["max_iter"]
 
 
 @pytest.mark.parametrize("scheme", ["nb", "tfidf"])
