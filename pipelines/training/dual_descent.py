@@ -22,7 +22,7 @@ from pipelines.training.stopping import Flag, stop_flag
 _PASSES: Final = 4
 """Passes over rows that are not all in memory, each time they are read."""
 _QUIET: Final = 0.01
-"""A row whose gradient is below this share of the largest ones may rest,"""
+"""A row whose gradient is below this share of the largest ones rests,"""
 _REST: Final = 3
 """for this number of passes at the most. 20,000 reviews are visited 30 times each instead of 54 for
 the same objective; more rest makes it worse."""
@@ -106,7 +106,7 @@ def dual_coordinate_descent(
     norms = np.empty(rows.size)
     _find_norms(entries, order, norms)
     state = (signs, costs, start, norms, w, 0.0, alpha)
-    b, passes, _, _, _ = descend(entries, order, *state, tol, max_iter, seed, stop, 1.0, 0)
+    b, passes, _, _, _ = descend(entries, order, *state, tol, max_iter, seed, stop)
     if stop[0]:
         raise KeyboardInterrupt
     return w, b, passes
@@ -145,7 +145,7 @@ def _descend_in_blocks(
                     _find_norms(entries, order, norms)
                 state = (signs, costs, start, norms, w, b, alpha)
                 most = max_iter if len(groups) == 1 else _PASSES
-                limits = (tol, most, random.randint(2**31 - 1), stop, 1.0, _REST)
+                limits = (tol, most, random.randint(2**31 - 1), stop)
                 b, passes, high, low, active = descend(entries, order, *state, *limits)
                 if stop[0]:
                     raise KeyboardInterrupt
@@ -242,7 +242,7 @@ def _round(
     norms = np.empty(alpha.size)
     _find_norms(entries, order, norms)
     state = (signs, costs, start, norms, own, b, alpha)
-    limits = (tol, passes, seed, stop_flag(), float(n_parts), 0)
+    limits = (tol, passes, seed, stop_flag(), float(n_parts))
     own_b, done, highest, lowest, _ = descend(entries, order, *state, *limits)
     change = (own - w) / np.float32(n_parts)
     return alpha, _Found(change, (own_b - b) / n_parts, done, highest, lowest)
@@ -263,16 +263,15 @@ def _descend(
     max_iter: int,
     seed: int,
     stop: Flag,
-    scale: float,
-    most_rest: int,
+    scale: float = 1.0,
 ) -> tuple[float, int, float, float, int]:
     """The loop of `dual_coordinate_descent`; names follow Hsieh et al. (2008), algorithm 3.
 
     It goes on from `w`, `b` and `alpha` with the rows of `order`, and changes all of them but `b`.
-    Steps count `scale` times in `w` and `b`. A row whose projected gradient is near 0 again and
-    again is left out of 1, 3, 7 passes, up to `most_rest`. Returns b, the number of passes, the
-    highest and the lowest projected gradient of the first pass, and how many rows are neither left
-    out by shrinking nor at rest: they come first in `order`.
+    Steps count `scale` times in `w` and `b`. A row whose projected gradient is near 0 rests in
+    the next pass, and in more if it is so again. Returns b, the number of passes, the highest and
+    the lowest projected gradient of the first pass, and how many rows are neither left out by
+    shrinking nor at rest: they come first in `order`.
     """
     active = order.size
     rest = np.zeros(signs.size, dtype=np.uint8)
@@ -310,7 +309,7 @@ def _descend(
                 projected = min(gradient, 0.0)
             highest = max(highest, projected)
             lowest = min(lowest, projected)
-            rest[i] = min(2 * rest[i] + 1, most_rest) if abs(projected) < quiet else 0
+            rest[i] = min(2 * rest[i] + 1, _REST) if abs(projected) < quiet else 0
             left[i] = rest[i]
             if abs(projected) > 1e-12:
                 updated = max(alpha[i] - gradient / (scale * norms[i] + diagonal), 0.0)
@@ -356,8 +355,7 @@ def _descend_logistic(
     max_iter: int,
     seed: int,
     stop: Flag,
-    scale: float,
-    most_rest: int,
+    scale: float = 1.0,
 ) -> tuple[float, int, float, float, int]:
     """The same with logistic loss; the lowest that it returns is 0, and no row is left out."""
     np.random.seed(seed)
