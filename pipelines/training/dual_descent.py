@@ -53,14 +53,17 @@ def dual_coordinate_descent(
 
     The margin of a row is ``start + w . x + b``. The method is that of Hsieh et al. (2008), "A Dual
     Coordinate Descent Method for Large-scale Linear SVM", algorithm 3, with shrinking. Rows that
-    come in blocks are held in memory if that is enough for all. Else as many blocks as it holds are
-    taken at a time, some passes over each, until no row of any block violates optimality: Yu,
-    Hsieh, Chang and Lin (2012), "Large Linear Classification When Data Cannot Fit in Memory". Rows
-    that shrinking leaves out are not read again before the others are solved, as in Chang and Roth
-    (2011), "Selective Block Minimization for Faster Convergence of Limited Memory Large-scale
-    Linear Models". Rows that are spread over workers are solved by each for its own,
-    round by round, and what they find is added up: CoCoA+, Ma et al. (2015), "Adding vs. Averaging
-    in Distributed Primal-Dual Optimization". The optimum is the same.
+    need small steps are visited less often, as in Glasmachers and Dogan (2013), "Accelerated
+    Coordinate Descent with Adaptive Coordinate Frequencies".
+
+    Rows that come in blocks are held in memory if it is enough for all. Else as many blocks as it
+    holds are taken at a time, some passes over each, until no row of any block violates optimality:
+    Yu, Hsieh, Chang and Lin (2012), "Large Linear Classification When Data Cannot Fit in Memory".
+    Rows that shrinking leaves out or that are at rest are not read again before the others are
+    solved, as in Chang and Roth (2011), "Selective Block Minimization for Faster Convergence of
+    Limited Memory Large-scale Linear Models". Rows that are spread over workers are solved by each
+    for its own, round by round, and what they find is added up: CoCoA+, Ma et al. (2015), "Adding
+    vs. Averaging in Distributed Primal-Dual Optimization". The optimum is the same.
 
     Parameters
     ----------
