@@ -125,7 +125,7 @@ def test_logistic_regression_agrees_with_liblinear(
 @pytest.mark.parametrize("subject", ["nbsvm", "linear_svc", "logistic_regression", "complement_nb"])
 def test_calibrated_subjects_are_as_good(data: Labelled, tmp_path: Path, subject: str) -> None:
     blocks = Labelled(in_blocks(data.counts, tmp_path), data.labels)
-    chosen, held_out = get_subject(subject), labelled(500, SPACE, seed=1)
+    chosen, held_out = get_subject(subject), labelled(3_000, SPACE, seed=1)
     whole, found = (
         fit_classifier(chosen, chosen.defaults, 0, each, calibrated=True) for each in (data, blocks)
     )
