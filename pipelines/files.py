@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -220,8 +220,9 @@ def require_room(folder: Path, needed: int, what: str) -> None:
 def remove_abandoned(target: Path) -> None:
     """Delete what killed runs have left of folders that were to take the place of `target`."""
     for folder in target.parent.glob(f".{target.name}-????????"):
-        if time.time() - folder.stat().st_mtime > _ABANDONED_AFTER:
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):  # in use, and deleted just now
+            if time.time() - folder.stat().st_mtime > _ABANDONED_AFTER:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_small_file(path: Path, limit: int = 1_000_000) -> bytes:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -13,8 +11,6 @@ from typing import Concatenate, NamedTuple, TypeVar
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-
-from pipelines.files import explained, remove_abandoned
 
 T = TypeVar("T")
 
@@ -36,7 +32,11 @@ class RowBlocks:
     blocks : sequence of Block
     n_columns : int
     folder : Path
-        Where `spooled` may write.
+        Where those who need the rows again and again may write them.
+    memory : int
+        Bytes that working on them may take; those who need more to work at all take it.
+    weights : float32 array, shape (n_columns,), optional
+        All entries of a column have this value, but for a factor that all of a row share.
 
     Examples
     --------
@@ -49,10 +49,19 @@ class RowBlocks:
     ((3, 2), [[0, 2], [3, 0]])
     """
 
-    def __init__(self, blocks: Sequence[Block], n_columns: int, folder: Path) -> None:
+    def __init__(
+        self,
+        blocks: Sequence[Block],
+        n_columns: int,
+        folder: Path,
+        memory: int = 0,
+        weights: NDArray[np.float32] | None = None,
+    ) -> None:
         self.blocks = list(blocks)
         self.shape = (sum(block.n_rows for block in blocks), n_columns)
         self.folder = folder
+        self.memory = memory
+        self.weights = weights
 
     def __iter__(self) -> Iterator[sp.csr_matrix]:
         for block in self.blocks:
@@ -66,7 +75,7 @@ class RowBlocks:
                 chosen.append(block)
             elif part.size:
                 chosen.append(Block(part.size, partial(_rows_of, block, part)))
-        return RowBlocks(chosen, self.shape[1], self.folder)
+        return self._of(chosen)
 
     def divided(
         self, rows: slice | Sequence[int] | NDArray[np.generic]
@@ -84,49 +93,38 @@ class RowBlocks:
         for block, place in zip(self, self.slices(), strict=True):
             yield work(block, *(array[place] for array in arrays))
 
-    def chosen(self, numbers: Sequence[int]) -> RowBlocks:
-        """Some of the blocks, by their numbers."""
-        return RowBlocks([self.blocks[at] for at in numbers], self.shape[1], self.folder)
+    def within(self, share: float) -> RowBlocks:
+        """The same rows with a share of their memory, for one who works on them beside others."""
+        return RowBlocks(
+            self.blocks, self.shape[1], self.folder, int(share * self.memory), self.weights
+        )
 
     def slices(self) -> list[slice]:
         """The rows of each block."""
         ends = np.cumsum([0, *(block.n_rows for block in self.blocks)]).tolist()
         return [slice(begin, end) for begin, end in pairwise(ends)]
 
-    def map(self, change: Callable[[sp.csr_matrix], sp.csr_matrix], n_columns: int) -> RowBlocks:
-        """What `change` makes of each block, whenever it is read."""
+    def map(
+        self,
+        change: Callable[[sp.csr_matrix], sp.csr_matrix],
+        n_columns: int,
+        weights: NDArray[np.float32] | None = None,
+    ) -> RowBlocks:
+        """What `change` makes of each block, whenever it is read; `weights` are those of it."""
         changed = [Block(b.n_rows, partial(_changed, b, change)) for b in self.blocks]
-        return RowBlocks(changed, n_columns, self.folder)
+        return RowBlocks(changed, n_columns, self.folder, self.memory, weights)
 
     def followed_by(self, other: RowBlocks) -> RowBlocks:
         """These rows and those of `other`, which has the same columns."""
-        return RowBlocks([*self.blocks, *other.blocks], self.shape[1], self.folder)
+        return self._of([*self.blocks, *other.blocks])
 
     def gathered(self) -> sp.csr_matrix:
         """All rows in memory."""
         blocks = list(self)
         return blocks[0] if len(blocks) == 1 else sp.vstack(blocks, format="csr")
 
-    @contextmanager
-    def spooled(self) -> Iterator[RowBlocks]:
-        """The same blocks, computed once and kept in files until the end of the ``with`` block.
-
-        Raises
-        ------
-        StorageError
-            If the disk is full.
-        """
-        remove_abandoned(self.folder / "rows")
-        with (
-            explained(self.folder),
-            tempfile.TemporaryDirectory(prefix=".rows-", dir=self.folder) as temporary,
-        ):
-            kept = []
-            for number, rows in enumerate(self):
-                path = Path(temporary) / str(number)
-                _write(path, rows)
-                kept.append(Block(rows.shape[0], partial(_read, path, rows.shape)))
-            yield RowBlocks(kept, self.shape[1], self.folder)
+    def _of(self, blocks: Sequence[Block]) -> RowBlocks:
+        return RowBlocks(blocks, self.shape[1], self.folder, self.memory, self.weights)
 
 
 def _rows_of(block: Block, rows: NDArray[np.intp]) -> sp.csr_matrix:
@@ -135,15 +133,3 @@ def _rows_of(block: Block, rows: NDArray[np.intp]) -> sp.csr_matrix:
 
 def _changed(block: Block, change: Callable[[sp.csr_matrix], sp.csr_matrix]) -> sp.csr_matrix:
     return change(block.read())
-
-
-def _write(path: Path, rows: sp.csr_matrix) -> None:
-    with path.open("wb") as file:
-        for array in (rows.data, rows.indices, rows.indptr):
-            np.save(file, array)
-
-
-def _read(path: Path, shape: tuple[int, int]) -> sp.csr_matrix:
-    # Not memory-mapped: the pages of a map count as memory of this process until others need them.
-    with path.open("rb") as file:
-        return sp.csr_matrix((np.load(file), np.load(file), np.load(file)), shape=shape, copy=False)

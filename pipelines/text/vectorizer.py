@@ -237,7 +237,8 @@ class TermWeighting(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if isinstance(X, RowBlocks):
-            return X.map(self.transform, self.buckets_.size)
+            same = self.weights_ if self.scheme in {"nb", "binary"} else None
+            return X.map(self.transform, self.buckets_.size, same)
         X = self._counts(X, reset=False)
         column_of = np.full(X.shape[1], -1, dtype=np.int32)
         column_of[self.buckets_] = np.arange(self.buckets_.size, dtype=np.int32)

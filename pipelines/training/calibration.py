@@ -18,6 +18,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.utils.validation import check_is_fitted
 
 from pipelines.labels import POSITIVE_FROM
+from pipelines.text.row_blocks import RowBlocks
 from pipelines.training.one_vs_rest import possible_classes
 from pipelines.training.stopping import end_if_asked
 
@@ -103,12 +104,13 @@ class SigmoidCalibrated(ClassifierMixin, BaseEstimator):
             raise ValueError(f"two classes of {self.folds} rows or more are needed to calibrate")
         splitter = StratifiedKFold(self.folds, shuffle=True, random_state=self.random_state)
         scores = np.empty(labels.size)
+        whole, parts = _sharing(X, self.folds, self.threads)
 
         def fit_whole() -> None:
-            self.estimator_ = clone(self.estimator).fit(X, labels)
+            self.estimator_ = clone(self.estimator).fit(whole, labels)
 
         def fit_fold(seen: NDArray[np.intp], held_out: NDArray[np.intp]) -> None:
-            classifier = clone(self.estimator).fit(X[seen], labels[seen])
+            classifier = clone(self.estimator).fit(parts[seen], labels[seen])
             scores[held_out] = scores_of(classifier, X[held_out])
 
         # The longest first.
@@ -218,15 +220,18 @@ class SoftmaxCalibrated(ClassifierMixin, BaseEstimator):
         splitter = StratifiedKFold(self.folds, shuffle=True, random_state=self.random_state)
         held_out_scores: list[tuple[NDArray[np.intp], NDArray[np.float64]]] = []
 
-        def fit_rows(rows: slice | NDArray[np.intp]) -> BaseEstimator:
+        whole, parts = _sharing(X, self.folds, self.threads)
+
+        def fit_rows(X: csr_matrix, rows: slice | NDArray[np.intp]) -> BaseEstimator:
             told = possible_classes(self.estimator, None if possible is None else possible[rows])
             return clone(self.estimator).fit(X[rows], labels[rows], **told)
 
         def fit_whole() -> None:
-            self.estimator_ = fit_rows(slice(None))
+            self.estimator_ = fit_rows(whole, slice(None))
 
         def fit_fold(seen: NDArray[np.intp], held_out: NDArray[np.intp]) -> None:
-            held_out_scores.append((held_out, class_scores_of(fit_rows(seen), X[held_out])))
+            classifier = fit_rows(parts, seen)
+            held_out_scores.append((held_out, class_scores_of(classifier, X[held_out])))
 
         _run(
             [fit_whole, *(partial(fit_fold, *split) for split in splitter.split(X, labels))],
@@ -256,6 +261,17 @@ class SoftmaxCalibrated(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _sharing(
+    X: csr_matrix | RowBlocks, folds: int, threads: int
+) -> tuple[csr_matrix | RowBlocks, csr_matrix | RowBlocks]:
+    """The rows for the fit on all of them and for those of folds, which may be beside it."""
+    if not isinstance(X, RowBlocks):
+        return X, X
+    of_fold = (folds - 1) / folds
+    of_all = 1 + (threads - 1) * of_fold
+    return X.within(1 / of_all), X.within(of_fold / of_all if threads > 1 else 1)
 
 
 def _run(tasks: Sequence[Callable[[], None]], threads: int) -> None:

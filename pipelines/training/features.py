@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -80,6 +81,13 @@ class Labelled(msgspec.Struct, frozen=True):
     def __getitem__(self, rows: NDArray[np.bool_]) -> Labelled:
         possible = None if self.possible is None else self.possible[rows]
         return Labelled(self.counts[rows], self.labels[rows], self.classes, possible)
+
+    def within(self, share: float) -> Labelled:
+        """The same with a share of the memory that blocks of rows may take."""
+        counts = self.counts
+        if not isinstance(counts, RowBlocks):
+            return self
+        return msgspec.structs.replace(self, counts=counts.within(share))
 
     def followed_by(self, other: Labelled) -> Labelled:
         """These rows and those of `other`, which is of the same data sets."""
@@ -346,7 +354,17 @@ def _stored(
         Block(shape[0], partial(_load, file, shape))
         for file, shape in zip(files, shapes, strict=True)
     ]
-    return RowBlocks(blocks, 2**vectorizer.bits, settings.paths.features)
+    memory = settings.training.memory_bytes - max(_PROCESS, _resident())
+    return RowBlocks(blocks, 2**vectorizer.bits, settings.paths.features, max(0, memory))
+
+
+def _resident() -> int:
+    """Bytes of memory that this process takes; 0 where it is not Linux."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _load(file: Path, shape: tuple[int, int]) -> sp.csr_matrix:

@@ -137,8 +137,11 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
     ) -> tuple[NDArray[np.float32], float, int]:
         signs = signs[rows]
         costs = np.full(rows.size, float(self.C))
-        labels = self.classes_[(signs > 0).astype(np.intp)]
-        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
+        weights = compute_class_weight(
+            self.class_weight,
+            classes=self.classes_,
+            y=self.classes_[(signs > 0).astype(np.intp)],  # not kept: names take much memory
+        )
         costs *= np.where(signs > 0, weights[1], weights[0])
         tol, max_iter = float(self.tol), int(self.max_iter)
         return dual_coordinate_descent(

@@ -167,7 +167,16 @@ class SpreadRows(RowBlocks):
         while found:
             yield cast(T, self.workers.get(found.pop(0)))
 
-    def map(self, change: Callable[[sp.csr_matrix], sp.csr_matrix], n_columns: int) -> SpreadRows:
+    def within(self, share: float) -> SpreadRows:
+        """The same: workers share nothing."""
+        return self
+
+    def map(
+        self,
+        change: Callable[[sp.csr_matrix], sp.csr_matrix],
+        n_columns: int,
+        weights: NDArray[np.float32] | None = None,
+    ) -> SpreadRows:
         """What `change` makes of each part, once."""
         wanted = self.workers.put(change)
         changed = [self._part(part.n_rows, _changed, [part], wanted) for part in self.parts]

@@ -38,8 +38,9 @@ class Trials(msgspec.Struct, frozen=True):
         return validation_metrics(found, val)
 
 
-def local_fit(trials: Trials, train: Labelled, val: Labelled) -> Fit:
-    """Fits in this process."""
+def local_fit(trials: Trials, train: Labelled, val: Labelled, jobs: int) -> Fit:
+    """Fits in this process, of which there are `jobs` at a time."""
+    train = train.within(1 / jobs)
     first_look = subset(train, FIRST_LOOK)
 
     def fit(parameters: Parameters, first: bool) -> dict[str, float]:

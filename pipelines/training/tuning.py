@@ -273,7 +273,8 @@ def _fits(job: Job, plan: Plan, train: Labelled, val: Labelled) -> Iterator[tupl
         with ray_fit(trials, train, val, plan.address) as (fit, cpus):
             yield fit, plan.jobs or cpus
     else:
-        yield local_fit(trials, train, val), plan.jobs or os.cpu_count() or 1
+        jobs = plan.jobs or os.cpu_count() or 1
+        yield local_fit(trials, train, val, jobs), jobs
 
 
 def _check_metric(metric: str, classes: Classes) -> None:

@@ -160,6 +160,16 @@ def test_leftovers_of_killed_runs_are_removed_when_they_are_old(tmp_path: Path) 
     assert other.exists()
 
 
+def test_leftovers_that_are_gone_by_now_are_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / ".target-abcd1234"
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: iter([gone]))
+    with replaced_folder(tmp_path / "target"):
+        pass
+    assert (tmp_path / "target").is_dir()
+
+
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 

@@ -197,6 +197,22 @@ def test_what_does_not_fit_into_memory_comes_in_blocks(
     assert (chosen != in_memory.counts[every_third]).nnz == 0
 
 
+def test_blocks_may_take_what_the_process_leaves_of_the_memory(
+    prepared: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "_fits", lambda *given: False)
+    found = []
+    for allowed in ("1MiB", "4GiB", "6GiB"):
+        monkeypatch.setenv("OLENS_TRAINING__MEMORY", allowed)
+        counts = load(prepared).counts
+        assert isinstance(counts, RowBlocks)
+        assert counts.map(abs, 2)[::2].followed_by(counts).memory == counts.memory
+        found.append(counts.memory)
+    assert found[0] == 0
+    assert 1 << 30 < found[1] <= (4 << 30) - features._PROCESS
+    assert found[2] - found[1] == pytest.approx(2 << 30, abs=100 << 20)
+
+
 def test_a_damaged_block_says_what_to_do(
     prepared: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
