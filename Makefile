@@ -42,7 +42,7 @@ help: ## Show the targets.
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-WARM_UP := $(BIN)/python -c 'from pipelines.workflows.doctor import warm_up; warm_up()'
+WARM_UP := $(BIN)/python -c 'from pipelines.workflows.doctor import warm_up; warm_up(training=True)'
 
 $(VENV)/.train: $(SOURCES) | $(BIN)/python
 	$(PIP_INSTALL) '.[train]'

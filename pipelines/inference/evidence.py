@@ -127,7 +127,7 @@ def judged_columns(
     """
     each = classes.each(probabilities)
     confidence = each.max(axis=1)
-    counts, known_words = words.T
+    counts, known_words = np.ascontiguousarray(words.T)  # compiled once, not for views too
     known = np.divide(known_words, counts, out=np.zeros(len(words)), where=counts > 0)
     evidence = _evidence_column(confidence, counts, known)
     return JudgedColumns(classes.predicted(probabilities), confidence, each, known, evidence)

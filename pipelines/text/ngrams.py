@@ -188,7 +188,7 @@ def tokenise(
     size = stop - start
     text[:size] = data[start:stop]
     nothing = np.empty(0, dtype=np.int64)
-    size = normalise_bytes(text, 0, size, nothing, nothing)
+    size = normalise_bytes(text, size, nothing, nothing)
     return hash_tokens(text, size, tokens, kinds, folded), size
 
 

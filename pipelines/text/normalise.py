@@ -60,7 +60,7 @@ def normalise(text: str) -> str:
     raw = np.frombuffer(text.encode(), dtype=np.uint8)
     buffer = np.empty(GROWTH * raw.size, dtype=np.uint8)
     buffer[: raw.size] = raw
-    length = normalise_bytes(buffer, 0, raw.size, _NO_MAP, _NO_MAP)
+    length = normalise_bytes(buffer, raw.size, _NO_MAP, _NO_MAP)
     return buffer[:length].tobytes().decode("utf-8")
 
 
@@ -133,33 +133,32 @@ _RUN: Final = _PLAIN | (np.arange(256) == _SPACE)
 @njit(cache=True, nogil=True)
 def normalise_bytes(
     buffer: NDArray[np.uint8],
-    start: int,
     stop: int,
     first: NDArray[np.int64],
     last: NDArray[np.int64],
 ) -> int:
-    """Normalise ``buffer[start:stop]`` in place, from `start` on; returns the new end.
+    """Normalise ``buffer[:stop]`` in place; returns the new end.
 
     Parameters
     ----------
     buffer : uint8 array
         UTF-8; bytes that are not UTF-8 are kept as they are. There is room for `GROWTH` times as
-        many bytes from `start` on.
+        many bytes.
     first, last : int64 arrays, empty or as long as `buffer`
         Carried along with the bytes. Filled with ``i`` and ``i + 1`` before the call, they hold
         afterwards the span of the original that each remaining byte stands for.
     """
     for _ in range(_PASSES):
-        again, stop = _pass(buffer, start, stop, first, last)
-        composed, stop = compose(buffer, start, stop, first, last)
+        again, stop = _pass(buffer, 0, stop, first, last)
+        composed, stop = compose(buffer, 0, stop, first, last)
         if composed:  # a Greek question mark is a semicolon, which may end an entity
-            again = _any_opens(buffer, start, stop)
+            again = _any_opens(buffer, 0, stop)
         if not again:
             return stop
-    for i in range(start, stop - 1):
+    for i in range(stop - 1):
         if _opens(buffer, i, stop):
             buffer[i] = _SPACE
-    return _pass(buffer, start, stop, first, last)[1]
+    return _pass(buffer, 0, stop, first, last)[1]
 
 
 @njit(cache=True, nogil=True)
@@ -200,7 +199,7 @@ def _normalise_rows(
     for row in range(digests.size):
         size = offsets[row + 1] - offsets[row]
         text[:size] = data[offsets[row] : offsets[row + 1]]
-        size = normalise_bytes(text, 0, size, nothing, nothing)
+        size = normalise_bytes(text, size, nothing, nothing)
         digests[row] = hash_bytes(text, 0, size)
         if at + size > packed.size:  # composing has made texts longer, which is rare
             packed = np.concatenate((packed[:at], np.empty(at + size, dtype=np.uint8)))

@@ -80,7 +80,7 @@ def _normalise(
     text[: data.size] = data
     first = np.arange(text.size)
     last = first + 1
-    size = normalise_bytes(text, 0, data.size, first, last)
+    size = normalise_bytes(text, data.size, first, last)
     return text[:size], first[:size], last[:size]
 
 

@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 from pipelines.config.settings import Settings, is_project
 from pipelines.errors import ModelError, OpinionLensError
+
+if TYPE_CHECKING:
+    from pipelines.labels import Classes
 
 TRAINING: Final = ("mlflow", "optuna", "dvc", "matplotlib", "pyarrow")
 
@@ -155,25 +158,65 @@ def _model(settings: Settings) -> Finding:
     return Finding("model", "ok", f"{opened.id} ({opened.scorer.kind}) answers {label}")
 
 
-def warm_up() -> None:
-    """Compile, or load from the cache, every kernel between a text or file and its verdicts."""
+def warm_up(training: bool = False) -> None:
+    """Compile, or load from the cache, every kernel between a text or file and its verdicts.
+
+    With `training`, also those between labelled texts and a model by the default subject.
+    """
     import numpy as np
 
     from pipelines.inference.linear_scorer import LinearScorer, TableInfo
+    from pipelines.labels import BINARY, SENTIMENTS, Classes
     from pipelines.tables.reading import open_table
     from pipelines.text.text_lists import decode_texts
 
-    info = TableInfo(ngram_max=1, bits=10, terms="presence", bias=0.0, slope=1.0, offset=0.0)
-    weights = np.zeros(1024, dtype=np.float32)
-    weights.flags.writeable = False
-    scorer = LinearScorer(info, weights)
-    scorer.predict(["Warm up."])
-    for texts in (["Warm up."], ["Warm", "up 7."]):
-        scorer.judge(texts)
-    scorer.explain("Warm up.")
+    for classes in (BINARY, Classes.declared(SENTIMENTS)):
+        info = TableInfo(
+            ngram_max=1,
+            bits=10,
+            terms="presence",
+            bias=0.0,
+            slope=1.0,
+            offset=0.0,
+            classes=classes,
+            biases=(0.0,) * len(classes.names),
+        )
+        weights = np.zeros(info.shape, dtype=np.float32)
+        weights.flags.writeable = False
+        scorer = LinearScorer(info, weights)
+        scorer.predict(["Warm up."])
+        for texts in (["Warm up."], ["Warm", "up 7."]):
+            scorer.judge(texts)
+        scorer.explain("Warm up.")
+        if training:
+            _fit_some(classes)
     decode_texts(b'["Warm", "up."]', 2)
     for _ in open_table(b'id,text\n1,"Warm ""up"""\n', "warm.csv").batches(["text"]):
         pass
+
+
+def _fit_some(classes: Classes) -> None:
+    """Fit the default subject to a few texts."""
+    import numpy as np
+    import polars as pl
+
+    from pipelines.config.params import Vectorizer
+    from pipelines.text.normalise import normalise_column
+    from pipelines.text.vectorizer import HashedNgramVectorizer
+    from pipelines.training.features import Labelled
+    from pipelines.training.fitting import fit_pipeline
+    from pipelines.training.subjects import nbsvm
+
+    words = ["bad", "so-so", "good"][: len(classes.names)]
+    texts = pl.Series([f"A {word} text, number {number}" for number in range(20) for word in words])
+    labels = np.arange(len(texts), dtype=np.int8) % len(words)
+    subject = nbsvm().for_classes(len(words))
+    vectorizer = Vectorizer(bits=10)
+    counts = HashedNgramVectorizer(**msgspec.structs.asdict(vectorizer)).transform(
+        normalise_column(texts)[0]
+    )
+    data = Labelled(counts, labels, classes)
+    fit_pipeline(subject, subject.defaults, 0, vectorizer, data)
 
 
 def is_installed(name: str) -> bool:

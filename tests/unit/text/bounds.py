@@ -95,11 +95,11 @@ def normalise_tracked(string: bytes) -> None:
     buffer[: len(string)] = list(string)
     first = np.arange(buffer.size)
     last = first + 1
-    length = normalise_bytes(buffer, 0, len(string), first, last)
+    length = normalise_bytes(buffer, len(string), first, last)
     assert 0 <= length <= buffer.size
     again = buffer.copy()
     nothing = np.empty(0, dtype=np.int64)
-    assert normalise_bytes(again, 0, length, nothing, nothing) == length, string
+    assert normalise_bytes(again, length, nothing, nothing) == length, string
     assert (again[:length] == buffer[:length]).all(), string
 
 

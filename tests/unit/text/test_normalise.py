@@ -162,5 +162,5 @@ def normalised(raw: bytes) -> tuple[bytes, NDArray[np.int64], NDArray[np.int64]]
     buffer[: len(raw)] = list(raw)
     first = np.arange(buffer.size)
     last = first + 1
-    length = normalise_bytes(buffer, 0, len(raw), first, last)
+    length = normalise_bytes(buffer, len(raw), first, last)
     return buffer[:length].tobytes(), first[:length], last[:length]
