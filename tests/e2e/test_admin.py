@@ -18,7 +18,7 @@ from tests.e2e.test_page import CONTRASTS
 from tests.integration.test_adapt_command import labelled
 from tests.integration.tracked import log_model, project_settings, save_model
 from tests.serving import Service, install_linear, serve
-from tests.support import PATIENCE
+from tests.support import PATIENCE, wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -100,7 +100,7 @@ def test_models_are_activated_and_removed_in_place(page: Page, admin: Service) -
     expect(page.get_by_role("status")).to_have_text("reviews-v2 answers now.")
     expect(page.get_by_role("status")).to_be_in_viewport()
     expect(page.get_by_role("button", name="Switch to reviews-v2")).to_have_count(0)
-    assert answering(admin) == "reviews-v2"
+    wait_for(lambda: answering(admin) == "reviews-v2")
     expect(page.locator("#service")).to_contain_text("reviews-v2")
 
     page.get_by_text("More about reviews-v3").click()
@@ -125,13 +125,13 @@ def test_a_model_is_fetched_and_answers(page: Page, admin: Service) -> None:
     downloads = page.get_by_role("region", name="Downloads")
     expect(downloads).to_contain_text("shop-v3 is fetched.")
     expect(page.get_by_role("button", name="Switch to shop-v3")).to_be_visible()
-    assert answering(admin) == "reviews-v1"
+    wait_for(lambda: answering(admin) == "reviews-v1")
 
     version.select_option("")
     page.get_by_label("Activate it after the download").check()
     page.get_by_role("button", name="Fetch").click()
     expect(downloads).to_contain_text("shop-v2 is fetched and active.")
-    assert answering(admin) == "shop-v2"
+    wait_for(lambda: answering(admin) == "shop-v2")
     page.get_by_role("button", name="Switch to reviews-v1").click()
     expect(page.get_by_role("status")).to_have_text("reviews-v1 answers now.")
 
@@ -194,7 +194,7 @@ def test_without_javascript_everything_works(
     page.get_by_text("Remove… shop-v1").click()
     page.get_by_role("button", name="Yes, remove shop-v1").click()
     expect(page.get_by_role("status")).to_have_text("shop-v1 is removed.")
-    assert answering(admin) == "reviews-v1"
+    wait_for(lambda: answering(admin) == "reviews-v1")
 
     page.get_by_role("button", name="Sign out").click()
     page.goto(f"{admin.url}/admin")
@@ -212,7 +212,7 @@ def test_a_model_is_made_of_a_labelled_file(page: Page, admin: Service, tmp_path
     expect(result.get_by_role("table")).to_contain_text("From scratch")
     result.get_by_role("button", name="Activate taught-v1").click()
     expect(page.get_by_role("status")).to_have_text("taught-v1 answers now.")
-    assert answering(admin) == "taught-v1"
+    wait_for(lambda: answering(admin) == "taught-v1")
 
     page.get_by_role("button", name="Switch to reviews-v1").click()
     expect(page.get_by_role("status")).to_have_text("reviews-v1 answers now.")
