@@ -44,7 +44,10 @@ Of a body whose length was announced, all that has arrived is parsed at once.
 """
 
 TURN: Final = 0.001
-"""Seconds after which the other connections have a turn: chunks of a body may be very small."""
+"""Seconds after which the other connections have a turn: chunks of a body may be very small.
+
+In one iteration of the event loop only one connection goes on like this, however many want to.
+"""
 
 ENCODED: Final = 2
 """Times its size that a body may take on its way: chunks have sizes, extensions and trailers."""
@@ -111,6 +114,7 @@ class OpenConnections:
         self.counts: ConnectionCounts | None = None
         self.held = 0
         """Bytes of all bodies that have arrived and are not answered yet."""
+        self._waiting: dict[LimitedProtocol, None] = {}
 
     def add(self, connection: LimitedProtocol) -> HTTPStatus | None:
         """Add a connection; the status to refuse it with if there is no room.
@@ -152,6 +156,19 @@ class OpenConnections:
         held = sum(each.held for each in of_client)
         too_much = held > CLIENT_BODIES * self._limits.max_body_size
         return HTTPStatus.TOO_MANY_REQUESTS if too_much else None
+
+    def wait(self, connection: LimitedProtocol) -> None:
+        """Let a connection go on reading when it has its turn."""
+        if not self._waiting:
+            connection.loop.call_soon(self._give_turn)
+        self._waiting[connection] = None
+
+    def _give_turn(self) -> None:
+        connection = next(iter(self._waiting))
+        del self._waiting[connection]
+        if self._waiting:
+            connection.loop.call_soon(self._give_turn)
+        connection.go_on()
 
     def _is_client_full(self, host: str, client: str, own: int) -> bool:
         count = own + (self.counts.elsewhere(client) if self.counts else 0)
@@ -262,7 +279,7 @@ class LimitedProtocol(CoalescingProtocol):
                 data = b""  # it is thrown away
                 break
             if start and monotonic() > end:
-                self.loop.call_soon(self._go_on)
+                self._connections.wait(self)
                 break
             size = max(PIECE, self._length - self._decoded)
             self._read(data[start : start + size])
@@ -343,7 +360,7 @@ class LimitedProtocol(CoalescingProtocol):
         if self.transport.is_closing():
             self._time_reader()
         elif self._flow.is_held and not self.pipeline:
-            self.loop.call_soon(self._go_on)
+            self.loop.call_soon(self.go_on)
 
     def send_400_response(self, msg: str) -> None:
         """Answer a head that cannot be parsed, or is too large."""
@@ -374,7 +391,7 @@ class LimitedProtocol(CoalescingProtocol):
             too_large = too_large or size > self._limits.max_head_size
         return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if too_large else None
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         """Read what has arrived meanwhile."""
         if self.parser is not None:
             self.data_received(b"")

@@ -7,8 +7,9 @@ import multiprocessing
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 import uvicorn
 
 from opinionlens_server.http.connection_counts import ConnectionCounts
-from opinionlens_server.http.connections import LimitedProtocol
+from opinionlens_server.http.connections import LimitedProtocol, OpenConnections
 from opinionlens_server.workers import ServerConfig
 from pipelines.config.settings import Serving
 from tests.support import PATIENCE
@@ -331,6 +332,25 @@ def test_others_have_their_turn_between_tiny_chunks(monkeypatch: pytest.MonkeyPa
         answer = exchange(address, head + b"5\r\nabcde\r\n" * chunks + b"0\r\n\r\n")
     assert answer.endswith(b"\r\n%d" % (5 * chunks))
     assert app.received > 50
+
+
+def test_one_connection_at_a_time_goes_on() -> None:
+    """Between two of them, the event loop looks after everybody else."""
+    open_connections = OpenConnections(Mock())
+    soon: list[Callable[[], None]] = []
+    order: list[str] = []
+    connections = {name: Mock() for name in "abc"}
+    for name, connection in connections.items():
+        connection.loop.call_soon = soon.append
+        connection.go_on.side_effect = partial(order.append, name)
+        open_connections.wait(connection)
+    assert len(soon) == 1
+    soon.pop()()
+    open_connections.wait(connections["a"])
+    while soon:
+        soon.pop()()
+        assert len(soon) <= 1
+    assert order == ["a", "b", "c", "a"]
 
 
 def test_pipelined_requests_of_a_client_that_reads_nothing_are_left_unread() -> None:
