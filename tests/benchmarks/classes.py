@@ -128,9 +128,9 @@ def _against(
         Result(
             what=f"{what}: {measure}",
             unit="%",
-            ours=whole[0][number],
+            ours=float(whole[0][number]),
             rival=rival,
-            theirs=whole[1][number],
+            theirs=float(whole[1][number]),
             target="ahead beyond noise",
             reached=bool(low[number] > 0),
             note=f"ahead by {100 * low[number]:.2f} to {100 * high[number]:.2f} points; {note}",
