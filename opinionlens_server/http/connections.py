@@ -114,7 +114,7 @@ class OpenConnections:
         self.counts: ConnectionCounts | None = None
         self.held = 0
         """Bytes of all bodies that have arrived and are not answered yet."""
-        self._waiting: dict[LimitedProtocol, None] = {}
+        self._queue: dict[LimitedProtocol, None] = {}
 
     def add(self, connection: LimitedProtocol) -> HTTPStatus | None:
         """Add a connection; the status to refuse it with if there is no room.
@@ -157,16 +157,16 @@ class OpenConnections:
         too_much = held > CLIENT_BODIES * self._limits.max_body_size
         return HTTPStatus.TOO_MANY_REQUESTS if too_much else None
 
-    def wait(self, connection: LimitedProtocol) -> None:
+    def queue(self, connection: LimitedProtocol) -> None:
         """Let a connection go on reading when it has its turn."""
-        if not self._waiting:
+        if not self._queue:
             connection.loop.call_soon(self._give_turn)
-        self._waiting[connection] = None
+        self._queue[connection] = None
 
     def _give_turn(self) -> None:
-        connection = next(iter(self._waiting))
-        del self._waiting[connection]
-        if self._waiting:
+        connection = next(iter(self._queue))
+        del self._queue[connection]
+        if self._queue:
             connection.loop.call_soon(self._give_turn)
         connection.go_on()
 
@@ -279,7 +279,7 @@ class LimitedProtocol(CoalescingProtocol):
                 data = b""  # it is thrown away
                 break
             if start and monotonic() > end:
-                self._connections.wait(self)
+                self._connections.queue(self)
                 break
             size = max(PIECE, self._length - self._decoded)
             self._read(data[start : start + size])

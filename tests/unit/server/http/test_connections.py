@@ -334,8 +334,8 @@ def test_others_have_their_turn_between_tiny_chunks(monkeypatch: pytest.MonkeyPa
     assert app.received > 50
 
 
-def test_one_connection_at_a_time_goes_on() -> None:
-    """Between two of them, the event loop looks after everybody else."""
+def test_connections_that_go_on_reading_take_turns() -> None:
+    """One goes on in each iteration of the event loop, which looks after all others in between."""
     open_connections = OpenConnections(Mock())
     soon: list[Callable[[], None]] = []
     order: list[str] = []
@@ -343,10 +343,10 @@ def test_one_connection_at_a_time_goes_on() -> None:
     for name, connection in connections.items():
         connection.loop.call_soon = soon.append
         connection.go_on.side_effect = partial(order.append, name)
-        open_connections.wait(connection)
+        open_connections.queue(connection)
     assert len(soon) == 1
     soon.pop()()
-    open_connections.wait(connections["a"])
+    open_connections.queue(connections["a"])
     while soon:
         soon.pop()()
         assert len(soon) <= 1
