@@ -34,7 +34,7 @@ MOST_MEGABYTES = 300
 """That the service may need more than before, for one request."""
 
 MOST_TOGETHER = 500
-"""The same for an attack, of which several requests may be there at a time."""
+"""The same for a whole attack: several of its requests may be there at a time."""
 
 MOST_SECONDS = 1.0
 """Of a processor, for one bomb: other programs of the machine do not count."""
