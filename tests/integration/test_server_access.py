@@ -170,8 +170,10 @@ class TestFollowing:
 
         for version in (1, 2):
             register(settings, "followed", tracked.model_id, alias="champion")
-            # The first model that is not linear takes scikit-learn's import.
-            wait_for(lambda v=version: answering(following.url) == {f"followed-v{v}"})
+            # In each worker, the first model that is not linear takes scikit-learn's import.
+            loaded = f"Model followed-v{version} is loaded."
+            wait_for(lambda said=loaded: following.log.read_text().count(said) == 2)
+            assert answering(following.url) == {f"followed-v{version}"}
         assert problem(following) == ""
 
         damaged = register_damaged(settings, tracked.folder)
