@@ -57,6 +57,7 @@ def create_app(
         If the settings cannot be used.
     """
     services = make_services(settings or load_settings(), load)
+    request_class = AppRequest.of(services)
     serving = services.settings.serving
     app = Litestar(
         route_handlers=[
@@ -81,7 +82,7 @@ def create_app(
             static_files(),
         ],
         plugins=[problem_details()],
-        request_class=AppRequest,
+        request_class=request_class,
         request_max_body_size=serving.max_body_size,
         middleware=[check_origin(serving)],
         template_config=template_config(),
@@ -96,8 +97,7 @@ def create_app(
         answer_all_methods(app), services.metrics, serving.access_log
     )
     if port := serving.metrics_port:
-        apart = Litestar(METRICS, request_class=AppRequest, openapi_config=None)
-        apart.state.services = services
+        apart = Litestar(METRICS, request_class=request_class, openapi_config=None)
         app.asgi_handler = by_port(app.asgi_handler, {port: apart})
     return app
 

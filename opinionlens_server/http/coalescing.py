@@ -28,6 +28,7 @@ class CoalescingTransport:
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
+        self.is_closing = transport.is_closing  # asked several times for each request
         self._call_soon = loop.call_soon
         self._buffer: list[bytes] = []
         self._flushed = 0
@@ -50,7 +51,7 @@ class CoalescingTransport:
         joined = b"".join(self._buffer)
         self._buffer.clear()
         # What is written to a connection that was given up reaches nobody.
-        if joined and not self._transport.is_closing():
+        if joined and not self.is_closing():
             self._flushed += len(joined)
             self._transport.write(joined)
 

@@ -324,11 +324,6 @@ class LimitedProtocol(CoalescingProtocol):
         super().on_message_begin()
         self._part = _HEAD
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Add a header; trailers are left out, since the headers have been looked at already."""
-        if self._part == _HEAD:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """Refuse a head that is too large, or answer its request."""
         self._refusal = self._refusal_of_head()
@@ -336,8 +331,12 @@ class LimitedProtocol(CoalescingProtocol):
             raise ValueError(self._refusal.phrase)  # ends the parsing
         super().on_headers_complete()
         self._part, self._size = _BODY, 0
-        # The parser has checked it: one number, and no chunks.
-        self._length = next((int(v) for k, v in self.headers if k == b"content-length"), 0)
+        for name, value in self.headers:
+            if name == b"content-length":
+                # The parser has checked it: one number, and no chunks.
+                self._length = int(value)
+                break
+        self.headers = []  # for trailers, which nobody reads: the request has its own
 
     def on_body(self, body: bytes) -> None:
         """A part of a body has arrived."""
