@@ -17,13 +17,15 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 
-# Made anew only when their list changes. The installer stays outside.
+# Made anew only when their list changes. The installer stays outside. An index of one's own is
+# named in the base, in /etc/pip.conf and /etc/uv/uv.toml.
 COPY --from=requirements /requirements.txt ./
 COPY conf/constraints.txt ./
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/root/.cache \
     python3 -m venv /opt/installer \
     && python3 -m venv --without-pip /opt/venv \
-    && /opt/installer/bin/pip --python /opt/venv/bin/python install --no-compile \
+    && /opt/installer/bin/pip install --constraint constraints.txt uv \
+    && /opt/installer/bin/uv pip install --python /opt/venv/bin/python --link-mode copy \
         --constraint constraints.txt --requirement requirements.txt
 
 # A quarter of their size is symbols, tests and the languages of made-up names. `strip` breaks
@@ -38,17 +40,17 @@ RUN find /opt/venv -name '*.so' ! -path '*/numba/*' ! -path '*.libs/*' \
 
 FROM libraries AS project
 COPY --from=requirements /build-requirements.txt ./
-RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/installer/bin/pip install --no-compile --constraint constraints.txt \
-        --requirement build-requirements.txt
+RUN --mount=type=cache,target=/root/.cache \
+    /opt/installer/bin/uv pip install --python /opt/installer/bin/python --link-mode copy \
+        --constraint constraints.txt --requirement build-requirements.txt
 COPY pyproject.toml README.md LICENSE hatch_build.py opinionlens.py dvc.yaml .dvcignore .env.example .gitignore ./
 COPY conf conf
 COPY .dvc .dvc
 COPY opinionlens_cli opinionlens_cli
 COPY opinionlens_server opinionlens_server
 COPY pipelines pipelines
-RUN /opt/installer/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
-    && /opt/installer/bin/pip --python /opt/venv/bin/python install --no-compile --no-deps \
+RUN /opt/installer/bin/hatchling build --target wheel --directory /wheel \
+    && /opt/installer/bin/uv pip install --python /opt/venv/bin/python --link-mode copy --no-deps \
         --prefix /project /wheel/*.whl \
     && /opt/venv/bin/python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash \
         -s /project -p /opt/venv /project/lib

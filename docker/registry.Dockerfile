@@ -6,10 +6,11 @@ FROM ${BASE_IMAGE} AS libraries
 WORKDIR /build
 COPY conf/constraints.txt ./
 # The installer stays outside. Byte code that does not look at times: builders round them.
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/root/.cache \
     python3 -m venv /opt/installer \
     && python3 -m venv --without-pip /opt/venv \
-    && /opt/installer/bin/pip --python /opt/venv/bin/python install --no-compile \
+    && /opt/installer/bin/pip install --constraint constraints.txt uv \
+    && /opt/installer/bin/uv pip install --python /opt/venv/bin/python --link-mode copy \
         --constraint constraints.txt 'mlflow[auth]' psycopg2-binary \
     && /opt/venv/bin/python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 

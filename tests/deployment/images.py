@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -48,16 +49,23 @@ def _import(
 
 
 def index_settings(folder: Path) -> list[str]:
-    """Hooks that tell a base how this machine's pip reaches its index."""
+    """Hooks that tell a base how this machine's pip reaches its index, for pip and for uv."""
     listed = run([sys.executable, "-m", "pip", "config", "list"]).stdout
     pairs = [line.split("=", 1) for line in listed.splitlines()]
     found = {key.rpartition(".")[2]: str(literal_eval(value)) for key, value in pairs}
     kept = {
         key: found[key] for key in ("cert", "index-url", "proxy", "trusted-host") if key in found
     }
-    file = folder / "pip.conf"
-    file.write_text("[global]\n" + "".join(f"{key} = {value}\n" for key, value in kept.items()))
-    hooks = [f"upload {file} /etc/pip.conf"]
+    pip, uv = folder / "pip.conf", folder / "uv.toml"
+    pip.write_text("[global]\n" + "".join(f"{key} = {value}\n" for key, value in kept.items()))
+    for_uv: dict[str, object] = {"system-certs": True}
+    for key, name in {"index-url": "index-url", "proxy": "https-proxy"}.items():
+        if key in kept:
+            for_uv[name] = kept[key]
+    for_uv["allow-insecure-host"] = kept.get("trusted-host", "").split()
+    # JSON's values are TOML's, too.
+    uv.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in for_uv.items()))
+    hooks = [f"upload {pip} /etc/pip.conf", 'mkdir -p "$1/etc/uv"', f"upload {uv} /etc/uv/uv.toml"]
     if certificates := kept.get("cert"):
         hooks += [
             f'mkdir -p "$1{Path(certificates).parent}"',

@@ -41,7 +41,7 @@ def test_both_stand_on_the_same_pinned_base():
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
 def test_libraries_come_before_code(path: Path):
     """Else each change of the code would install them anew."""
-    before = path.read_text().partition(" AS libraries")[2].partition("--no-compile")[0]
+    before = path.read_text().partition(" AS libraries")[2].partition("uv pip install")[0]
     copied = re.findall(r"^COPY (.+) \S+$", before, re.MULTILINE)
 
     assert set(copied) <= {"--from=requirements /requirements.txt", "conf/constraints.txt"}
