@@ -660,9 +660,14 @@ class TestService:
 
 def test_sqlite_waits_for_other_workers(app: Litestar) -> None:
     """Writers of several processes take turns and do not fail."""
-    path = app.state.services.shared.folder / "state.db"
-    blocker = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    shared = app.state.services.shared
+    blocker = sqlite3.connect(
+        shared.folder / "state.db", isolation_level=None, check_same_thread=False
+    )
     blocker.execute("BEGIN IMMEDIATE")
-    threading.Timer(0.2, blocker.rollback).start()
-    assert app.state.services.fetches.recent() == []
+    end = threading.Timer(0.2, blocker.rollback)
+    end.start()
+    with shared.writing():
+        assert not blocker.in_transaction
+    end.join()
     blocker.close()
