@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 from scipy.special import expit, log_softmax, softmax
+from threadpoolctl import threadpool_limits
 
 from pipelines.errors import TrainingError
 from pipelines.text.vectorizer import log_count_ratio
@@ -234,9 +235,12 @@ def adapt(rows: Rows, seed: int, plans: Sequence[Plan] | None = None) -> Adaptat
         margins = {p: m[chosen] for p, m in _held_out(rows, distinct, splits, seed).items()}
     else:
         margins = _held_out(rows[chosen].compact(), distinct, folds, seed)
-    losses = {
-        plan: _held_out_losses(found, labels, folds, possible) for plan, found in margins.items()
-    }
+    # On so few parameters, L-BFGS takes ten times as long if each of its steps waits for threads.
+    with threadpool_limits(1, "blas"):
+        losses = {
+            plan: _held_out_losses(found, labels, folds, possible)
+            for plan, found in margins.items()
+        }
     first = usual(n)
     best = _clearly_best(first if first in losses else plans[0], losses)
     difference, bias = _fit(rows, best, seed)

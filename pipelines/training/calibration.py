@@ -16,6 +16,7 @@ from scipy.special import expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.model_selection import StratifiedKFold
 from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
 
 from pipelines.labels import POSITIVE_FROM
 from pipelines.text.row_blocks import RowBlocks
@@ -343,9 +344,10 @@ def fit_softmax(
         return float(value) / n, np.concatenate([each.ravel() for each in gradient]) / n
 
     start = np.zeros(n_classes * n_scores + n_classes)
-    found = minimize(
-        loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "gtol": 1e-7}
-    ).x
+    with threadpool_limits(1, "blas"):  # as in `adapt`
+        found = minimize(
+            loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "gtol": 1e-7}
+        ).x
     coef = found[: n_classes * n_scores].reshape(n_classes, n_scores) / scale
     return coef, found[n_classes * n_scores :]
 
