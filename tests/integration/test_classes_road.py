@@ -15,6 +15,9 @@ from tests.classes import SENTIMENTS, TOPICS, corpus
 from tests.integration.commands import Olens
 from tests.integration.training_project import make_project
 
+# tests/unit/training/test_classes.py draws those of many classes.
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 
 def write(path: Path, classes: Classes, names: list[str], number: int, seed: int) -> None:
     """A labelled file; texts of a class whose name is empty have a blank label."""

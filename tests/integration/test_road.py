@@ -146,7 +146,7 @@ def test_dvc_reproduces_the_stages_on_real_data_once(tmp_path: Path) -> None:
     # Links: DVC need only read them.
     shutil.copytree(raw, root / "data" / "raw", copy_function=os.symlink)
     reviews = root / "data" / "raw" / "IMDB Dataset" / "IMDB Dataset.csv"
-    some = pl.read_csv(reviews, n_rows=10_000)
+    some = pl.read_csv(reviews, n_rows=5_000)
     reviews.unlink()
     some.write_csv(reviews)
     shutil.copy(CHECKOUT / "dvc.yaml", root)
