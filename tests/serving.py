@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -46,6 +47,12 @@ class Service:
         assert found, self.log.read_text()
         return found[1]
 
+    @property
+    def loaded(self) -> dict[int, str]:
+        """The model that each worker loaded last, by its process."""
+        said = re.findall(r'"process": (\d+),.*"Model (\S+) is loaded\."', self.log.read_text())
+        return {int(process): model for process, model in said}
+
     def stop(self) -> int:
         """End it as a supervisor would; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
@@ -60,13 +67,15 @@ def serve(
 
     It may open so many `files` at once.
     """
-    log = root / "serve.log"
 
     def limit() -> None:
         if files is not None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
-    with log.open("w") as file:
+    # Several services of one project have logs of their own.
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="serve-", suffix=".log", dir=root, delete=False
+    ) as file:
         process = subprocess.Popen(
             serve_command(*options),
             stderr=file,
@@ -76,6 +85,7 @@ def serve(
             preexec_fn=limit,
         )
     try:
+        log = Path(file.name)
         yield Service(_wait(process, log), process, log)
     finally:
         if process.poll() is None:

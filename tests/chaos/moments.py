@@ -106,8 +106,8 @@ def workers_that_cannot_start(victim: Target) -> None:
     """They are not tried for ever: a message, an exit code, and the port is free."""
     with _project() as root, small_disk(root / "full", "256k") as full:
         _fill(full)
-        for state in (full, root / "serve.log" / "no folder"):
-            (root / "serve.log").touch()
+        for state in (full, root / "file" / "no folder"):
+            (root / "file").touch()
             env = environment(root, {"OLENS_SERVING__STATE_FOLDER": str(state)})
             env["OLENS_SERVING__RATE_LIMIT"] = "100"
             ended = subprocess.run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -40,12 +39,6 @@ def service(root: Path) -> Iterator[Service]:
     proxies = {"OLENS_SERVING__TRUSTED_PROXIES": '["127.0.0.1"]'}
     with serve(root, "--workers", "2", env=proxies) as service:
         yield service
-
-
-def workers(service: Service) -> set[int]:
-    """The processes that said that they have loaded a model."""
-    lines = (line for line in service.log.read_text().splitlines() if "is loaded" in line)
-    return {int(json.loads(line)["process"]) for line in lines}
 
 
 def test_the_link_signs_in_once(service: Service) -> None:
@@ -109,8 +102,8 @@ def test_two_admins_at_once_are_one_download(root: Path, service: Service) -> No
 
 
 def test_a_killed_worker_is_replaced_while_the_other_answers(service: Service) -> None:
-    wait_for(lambda: len(workers(service)) == 2)
-    before = workers(service)
+    wait_for(lambda: len(service.loaded) == 2)
+    before = set(service.loaded)
     killed = min(before)
     wrong: list[str] = []
     answered: list[bool] = []
@@ -142,14 +135,14 @@ def test_a_killed_worker_is_replaced_while_the_other_answers(service: Service) -
         is_killed.set()
         wait_for(lambda: "was killed by SIGKILL" in service.log.read_text(), seconds=30)
         wait_for(lambda: sum(answered) > 20)
-        wait_for(lambda: workers(service) - before)
+        wait_for(lambda: set(service.loaded) - before)
     finally:
         stop.set()
         for thread in threads:
             thread.join()
 
     assert wrong == []
-    (replacement,) = workers(service) - before
+    (replacement,) = set(service.loaded) - before
     wait_for(lambda: answering(service.url) == {"reviews-v1"})
     os.kill(replacement, 0)
 
@@ -171,9 +164,9 @@ class TestFollowing:
         for version in (1, 2):
             register(settings, "followed", tracked.model_id, alias="champion")
             # In each worker, the first model that is not linear takes scikit-learn's import.
-            loaded = f"Model followed-v{version} is loaded."
-            wait_for(lambda said=loaded: following.log.read_text().count(said) == 2)
-            assert answering(following.url) == {f"followed-v{version}"}
+            model = f"followed-v{version}"
+            wait_for(lambda model=model: set(following.loaded.values()) == {model})
+            assert answering(following.url) == {model}
         assert problem(following) == ""
 
         damaged = register_damaged(settings, tracked.folder)
