@@ -12,6 +12,7 @@ RUN --mount=type=cache,target=/root/.cache \
     && /opt/installer/bin/pip install --constraint constraints.txt uv \
     && /opt/installer/bin/uv pip install --python /opt/venv/bin/python --link-mode copy \
         --constraint constraints.txt 'mlflow[auth]' psycopg2-binary \
+    && find /opt/venv -name tests -type d -prune -exec rm -r {} + \
     && /opt/venv/bin/python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
 FROM ${BASE_IMAGE}

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, FilePayload, Page, StorageState, expect
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Error,
+    FilePayload,
+    Page,
+    Route,
+    StorageState,
+    expect,
+)
 
 from pipelines.cache.model_cache import ModelCache
 from pipelines.workflows.register import register
@@ -28,7 +39,6 @@ LABELLED: FilePayload = {
     "mimeType": "text/csv",
     "buffer": b"text,label\n" + b"good,1\nbad,0\nbad but good,0\nbad but good,1\n" * 5,
 }
-# Loading a model that is not linear imports scikit-learn.
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +90,15 @@ def page(browser: Browser, admin: Service, signed_in: StorageState) -> Iterator[
     context = browser.new_context(storage_state=signed_in)
     page = context.new_page()
     complaints: list[str] = []
-    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+
+    def hear(said: ConsoleMessage) -> None:
+        # To htmx, a request that gave way to another is an error.
+        if said.type == "error" and not said.text.startswith(
+            ("htmx:afterRequest", "htmx:sendAbort")
+        ):
+            complaints.append(said.text)
+
+    page.on("console", hear)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     hosts: set[str] = set()
     page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
@@ -111,6 +129,29 @@ def test_models_are_activated_and_removed_in_place(page: Page, admin: Service) -
 
     page.get_by_role("button", name="Go back to reviews-v1").click()
     expect(page.get_by_role("status")).to_have_text("reviews-v1 answers now.")
+
+
+def test_a_late_answer_does_not_undo_a_switch(page: Page, admin: Service) -> None:
+    """A list that was asked for before the switch arrives while it is made."""
+    before = page.request.get(f"{admin.url}/admin/models", headers={"HX-Request": "true"})
+    late: list[Route] = []
+
+    def switch(route: Route) -> None:
+        answer = route.fetch()
+        for asked in late:
+            with suppress(Error):  # the page does not wait for it any more
+                asked.fulfill(response=before)
+        route.fulfill(response=answer)
+
+    page.route("**/admin/models", lambda asked: late.append(asked))
+    page.route("**/reviews-v2/activate", switch)
+    with page.expect_request("**/admin/models"):
+        page.evaluate("htmx.trigger(document.body, 'fetches-ended')")
+    page.get_by_role("button", name="Switch to reviews-v2").click()
+    expect(page.get_by_role("status")).to_have_text("reviews-v2 answers now.")
+    page.get_by_role("button", name="Switch to reviews-v1").click()
+    expect(page.get_by_role("status")).to_have_text("reviews-v1 answers now.")
+    assert late
 
 
 def test_a_model_is_fetched_and_answers(page: Page, admin: Service) -> None:

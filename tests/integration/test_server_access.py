@@ -165,7 +165,7 @@ class TestFollowing:
             register(settings, "followed", tracked.model_id, alias="champion")
             # In each worker, the first model that is not linear takes scikit-learn's import.
             model = f"followed-v{version}"
-            wait_for(lambda model=model: set(following.loaded.values()) == {model})
+            wait_for(lambda model=model: list(following.loaded.values()) == [model] * 2)
             assert answering(following.url) == {model}
         assert problem(following) == ""
 
