@@ -15,7 +15,7 @@ from tests.classes import SENTIMENTS, TOPICS, corpus
 from tests.integration.commands import Olens
 from tests.integration.training_project import make_project
 
-# tests/unit/training/test_classes.py draws those of many classes.
+# Figures of many classes are drawn by tests/unit/training/test_classes.py.
 pytestmark = pytest.mark.usefixtures("without_figures")
 
 
